@@ -1,0 +1,88 @@
+"""Placewise: which of my places does this photo show, or is it UNKNOWN?
+
+The public names are imported on first use, so that ``import placewise`` costs nothing and touches nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from placewise.cache import Cache
+    from placewise.core import Answer, Embedder, Finding, Hit, ModelCard, Photo, Position, Source
+    from placewise.doctor import Examination, examine
+    from placewise.embed import embed_photos, index
+    from placewise.errors import PlacewiseError
+    from placewise.evaluate import Evaluation, evaluate_source
+    from placewise.gallery import Gallery, export_npz, import_npz
+    from placewise.locate import Locator
+    from placewise.manifest import read_source
+    from placewise.models import MODELS, load_model
+    from placewise.report import write_report
+
+_HOME = {
+    "Answer": "core",
+    "Cache": "cache",
+    "Embedder": "core",
+    "Evaluation": "evaluate",
+    "Examination": "doctor",
+    "Finding": "core",
+    "Gallery": "gallery",
+    "Hit": "core",
+    "Locator": "locate",
+    "MODELS": "models",
+    "ModelCard": "core",
+    "Photo": "core",
+    "PlacewiseError": "errors",
+    "Position": "core",
+    "Source": "core",
+    "embed_photos": "embed",
+    "evaluate_source": "evaluate",
+    "examine": "doctor",
+    "export_npz": "gallery",
+    "import_npz": "gallery",
+    "index": "embed",
+    "load_model": "models",
+    "read_source": "manifest",
+    "write_report": "report",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        message = f"module 'placewise' has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(f"placewise.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = [
+    "MODELS",
+    "Answer",
+    "Cache",
+    "Embedder",
+    "Evaluation",
+    "Examination",
+    "Finding",
+    "Gallery",
+    "Hit",
+    "Locator",
+    "ModelCard",
+    "Photo",
+    "PlacewiseError",
+    "Position",
+    "Source",
+    "embed_photos",
+    "evaluate_source",
+    "examine",
+    "export_npz",
+    "import_npz",
+    "index",
+    "load_model",
+    "read_source",
+    "write_report",
+]

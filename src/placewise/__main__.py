@@ -1,0 +1,5 @@
+"""``python -m placewise`` is the command line."""
+
+from placewise.cli import main
+
+main()

@@ -1,0 +1,502 @@
+"""The command line: parse, one library call, print.
+
+Reports go to standard output, progress and complaints to standard error. Exit codes: 0 done; 1 the data has errors;
+2 usage or a refused input, in one line; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from placewise.errors import PlacewiseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from placewise.cache import Cache
+    from placewise.core import Embedder
+    from placewise.embed import Failure
+
+# Library modules are imported inside the commands: 'placewise --help' must not wait for a network engine.
+
+_DATA_HAS_ERRORS = 1
+_REFUSED = 2
+_INTERRUPTED = 130
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+_source = click.argument("source", type=click.Path(path_type=Path))
+_gallery = click.option(
+    "--gallery", "gallery_path", type=click.Path(path_type=Path), required=True, help="The gallery file."
+)
+_weights = click.option(
+    "--weights", type=click.Path(path_type=Path), help="A checkpoint of the model's architecture to use instead."
+)
+_tau = click.option("--tau", type=float, default=0.50, show_default=True, help="Below this similarity: UNKNOWN.")
+
+
+def _model_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--no-cache", is_flag=True, help="Neither use nor keep embeddings of earlier runs."),
+        click.option(
+            "--cache", "cache_path", type=click.Path(path_type=Path), help="The embedding cache to use; default: yours."
+        ),
+        click.option(
+            "--decode",
+            type=click.Choice(["fast", "full"]),
+            default="fast",
+            show_default=True,
+            help="fast decodes large JPEGs at a reduced scale.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "float32"]),
+            default="auto",
+            show_default=True,
+            help="auto: bfloat16 where the processor has it.",
+        ),
+        _weights,
+        click.option(
+            "--model", default="efficientnet-lite0", show_default=True, help="A name that 'placewise models' lists."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="placewise")
+def app() -> None:
+    """Which of my places does this photo show, or is it UNKNOWN?
+
+    \b
+    placewise index photos/manifest.csv --gallery city.gallery
+    placewise locate where.jpg --gallery city.gallery
+
+    SOURCE is a manifest.csv (columns path, place, split; optional lat, lon, heading, sequence, frame) or a folder of
+    photos.
+    """
+
+
+@app.command()
+@_source
+@click.option("--min-side", default=64, show_default=True, help="Shorter sides below this are too small, in pixels.")
+@_json
+def validate(source: Path, min_side: int, as_json: bool) -> None:
+    """Say what is wrong with a dataset, all of it in one run.
+
+    Exits with 1 when there are errors.
+
+    \b
+    Example: placewise validate photos/manifest.csv
+    """
+    from placewise import doctor, show
+    from placewise.manifest import read_source
+
+    rows = read_source(source)
+    with _progress() as progress:
+        examination = doctor.examine(rows, min_side=min_side, on_progress=progress.stage("validating"))
+    _print(doctor.to_json(examination) if as_json else show.examination_text(examination))
+    if examination.has_errors:
+        raise click.exceptions.Exit(_DATA_HAS_ERRORS)
+
+
+@app.command()
+@_source
+@_gallery
+@_model_options
+@_json
+def index(
+    source: Path,
+    gallery_path: Path,
+    model: str,
+    weights: Path | None,
+    precision: str,
+    decode: str,
+    cache_path: Path | None,
+    no_cache: bool,
+    as_json: bool,
+) -> None:
+    """Embed a source's gallery photos into a gallery file: what is new or changed.
+
+    An interrupted run resumes when it is started again.
+
+    \b
+    Example: placewise index photos/manifest.csv --gallery city.gallery
+    """
+    from placewise import embed, show
+    from placewise.gallery import Gallery
+    from placewise.manifest import read_source
+
+    rows = read_source(source)
+    embedder = _load(model, weights, precision, decode)
+    with (
+        _cache(embedder, cache_path, no_cache=no_cache) as cache,
+        Gallery.open_for(gallery_path, embedder.card) as gallery,
+        _progress() as progress,
+    ):
+        indexed = embed.index(rows, gallery, embedder, cache=cache, on_progress=progress.stage("embedding"))
+        held = len(gallery)
+    _print(show.indexed_json(indexed, held) if as_json else show.indexed_text(indexed, gallery_path, held))
+    for row in rows.bad_rows:
+        click.echo(f"left out: {row.detail}", err=True)
+    _complain(indexed.failures)
+    if indexed.failures or rows.bad_rows:
+        raise click.exceptions.Exit(_DATA_HAS_ERRORS)
+
+
+@app.command()
+@click.argument("photos", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PHOTO...")
+@_gallery
+@click.option("-k", default=5, show_default=True, type=click.IntRange(min=1), help="Hits shown for each photo.")
+@_tau
+@_weights
+@_json
+def locate(
+    photos: tuple[Path, ...], gallery_path: Path, k: int, tau: float, weights: Path | None, as_json: bool
+) -> None:
+    """Say which place each photo shows, or UNKNOWN.
+
+    \b
+    Example: placewise locate where.jpg --gallery city.gallery
+    """
+    from placewise import show
+    from placewise.gallery import Gallery
+    from placewise.locate import Locator
+
+    with Gallery.open(gallery_path) as gallery:
+        embedder = _load(gallery.card.name, weights, "auto", "fast")
+        locator = Locator(gallery, embedder, tau=tau)
+    answers, failures = locator.locate_many(photos, k=k)
+    if as_json:
+        _print([show.answer_json(name, answer) for name, answer in answers])
+    else:
+        for name, answer in answers:
+            _print(show.answer_text(name, answer))
+    _complain(failures)
+    if failures:
+        raise click.exceptions.Exit(_DATA_HAS_ERRORS)
+
+
+@app.command()
+@_source
+@_tau
+@_model_options
+@click.option("--answers", type=click.Path(path_type=Path), help="Save every answer here (JSON lines) before scoring.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write a self-contained HTML report here.")
+@_json
+def evaluate(
+    source: Path,
+    tau: float,
+    model: str,
+    weights: Path | None,
+    precision: str,
+    decode: str,
+    cache_path: Path | None,
+    no_cache: bool,
+    answers: Path | None,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the whole pipeline on a labelled set and score it.
+
+    \b
+    Example: placewise evaluate photos/manifest.csv --report out.html
+    """
+    from placewise import show
+    from placewise.evaluate import evaluate_source, to_json
+    from placewise.manifest import read_source
+    from placewise.report import write_report
+
+    rows = read_source(source)
+    embedder = _load(model, weights, precision, decode)
+    with _cache(embedder, cache_path, no_cache=no_cache) as cache, _progress() as progress:
+        evaluation = evaluate_source(rows, embedder, tau=tau, cache=cache, answers=answers, on_progress=progress.show)
+    if report:
+        write_report(evaluation, rows, report)
+    _print(to_json(evaluation) if as_json else show.evaluation_text(evaluation))
+    if report and not as_json:
+        _print(f"\nreport: {report}")
+    _complain(evaluation.failures)
+    if evaluation.failures:
+        raise click.exceptions.Exit(_DATA_HAS_ERRORS)
+
+
+@app.group(invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """Models: dimension, licence, size, source, installed or not.
+
+    \b
+    Example: placewise models list
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(models_list)
+
+
+@models.command("list")
+@_json
+def models_list(as_json: bool = False) -> None:
+    """List every model and whether its weights are on this machine.
+
+    \b
+    Example: placewise models list
+    """
+    from placewise import show
+    from placewise.models import MODELS, installed_weights
+
+    rows = [(card, installed_weights(card)) for card in MODELS.values()]
+    if as_json:
+        _print(
+            [
+                {
+                    "name": card.name,
+                    "dim": card.dim,
+                    "licence": card.licence,
+                    "size_bytes": card.size_bytes,
+                    "source": card.source,
+                    "installed": path is not None,
+                    "weights": str(path) if path else None,
+                }
+                for card, path in rows
+            ]
+        )
+        return
+    table = [("model", "dim", "size", "installed", "licence")]
+    table += [
+        (card.name, str(card.dim), show.megabytes(card.size_bytes), "yes" if path else "no", card.licence)
+        for card, path in rows
+    ]
+    _print(show.table(table))
+
+
+@models.command("pull")
+@click.argument("name")
+def models_pull(name: str) -> None:
+    """Download a model's weights and check their hash. The only command that uses the network.
+
+    \b
+    Example: placewise models pull resnet50
+    """
+    from placewise import show
+    from placewise.folders import models_folder
+    from placewise.models import find_card, installed_weights
+    from placewise.models.download import pull
+
+    card = find_card(name)
+    path = installed_weights(card)
+    if path is None:
+        click.echo(f"{card.source}: {show.megabytes(card.size_bytes)}, licence {card.licence}", err=True)
+        with _progress() as progress:
+            path = pull(card, models_folder(), on_progress=progress.stage("pulling"))
+    _print(f"{name}: {path}")
+
+
+@app.group()
+def gallery() -> None:
+    """Housekeeping of gallery files.
+
+    \b
+    Example: placewise gallery info city.gallery
+    """
+
+
+_gallery_file = click.argument("gallery_path", metavar="GALLERY", type=click.Path(path_type=Path))
+
+
+@gallery.command("info")
+@_gallery_file
+@_json
+def gallery_info(gallery_path: Path, as_json: bool) -> None:
+    """Say what a gallery holds and which model made it.
+
+    \b
+    Example: placewise gallery info city.gallery
+    """
+    from placewise import show
+    from placewise.gallery import Gallery
+
+    with Gallery.open(gallery_path) as opened:
+        info = opened.info()
+    _print(info if as_json else show.table([(key, str(value)) for key, value in info.items()]))
+
+
+@gallery.command("export")
+@_gallery_file
+@click.argument("out", type=click.Path(path_type=Path))
+def gallery_export(gallery_path: Path, out: Path) -> None:
+    """Write embeddings, paths and places to a NumPy archive.
+
+    \b
+    Example: placewise gallery export city.gallery city.npz
+    """
+    from placewise.gallery import Gallery, export_npz
+
+    with Gallery.open(gallery_path) as opened:
+        count = export_npz(opened, out)
+    _print(f"{out}: {count} photos")
+
+
+@gallery.command("import")
+@_gallery_file
+@click.argument("archive", type=click.Path(path_type=Path))
+@_weights
+@click.option("--model", help="The model that made the embeddings, where the archive does not say.")
+def gallery_import(gallery_path: Path, archive: Path, weights: Path | None, model: str | None) -> None:
+    """Read a NumPy archive of embeddings and paths into a gallery.
+
+    \b
+    Example: placewise gallery import city.gallery city.npz
+    """
+    from placewise.gallery import import_npz
+
+    card = _load(model, weights, "auto", "fast").card if model else None
+    count = import_npz(archive, gallery_path, card=card)
+    _print(f"{gallery_path}: {count} photos imported")
+
+
+@gallery.command("remove")
+@_gallery_file
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+def gallery_remove(gallery_path: Path, paths: tuple[str, ...]) -> None:
+    """Remove photos from a gallery by the paths that it knows them by. The photo files are not touched.
+
+    \b
+    Example: placewise gallery remove city.gallery town_hall/003.jpg
+    """
+    from placewise.gallery import Gallery
+
+    with Gallery.open(gallery_path) as opened:
+        card = opened.card
+    with Gallery.open_for(gallery_path, card) as opened:
+        removed = opened.remove(paths)
+    _print(f"{gallery_path}: {removed} of {len(paths)} photos removed")
+
+
+@app.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="placewise-demo", show_default=True, help="Where to put it all."
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed, another town.")
+@click.option("--tau", type=float, help="Below this similarity: UNKNOWN; default: what the gallery suggests of itself.")
+@_json
+def demo(out: Path, seed: int, tau: float | None, as_json: bool) -> None:
+    """Render a small synthetic town and run everything on it.
+
+    \b
+    Example: placewise demo
+    """
+    from placewise import show
+    from placewise.demo import run_demo
+    from placewise.evaluate import to_json
+
+    embedder = _load("efficientnet-lite0", None, "auto", "fast")
+    with _progress() as progress:
+        result = run_demo(out, embedder, seed=seed, tau=tau, on_progress=progress.show)
+    if as_json:
+        answers = [show.answer_json(str(photo.path), answer) for photo, answer in result.answers]
+        _print({**to_json(result.evaluation), "answers": answers, "report": str(result.report)})
+    else:
+        _print(show.demo_text(result))
+
+
+# ---- what commands share --------------------------------------------------------------------------------------------
+
+
+def _load(model: str, weights: Path | None, precision: str, decode: str) -> Embedder:
+    from placewise.models import load_model
+
+    return load_model(model, weights=weights, precision=precision, decode=decode)  # type: ignore[arg-type]  # click.Choice
+
+
+def _cache(embedder: Embedder, path: Path | None, *, no_cache: bool) -> AbstractContextManager[Cache | None]:
+    from placewise.cache import Cache
+    from placewise.folders import cache_folder
+
+    return nullcontext() if no_cache else Cache(path or cache_folder() / "embeddings.sqlite", embedder)
+
+
+class _Progress:
+    """One bar on standard error, replaced when the stage changes; silent where no one watches."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._stage = ""
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            return
+        if stage != self._stage:
+            self.close()
+            self._bar, self._stage = click.progressbar(length=total, label=stage.ljust(10), file=sys.stderr), stage
+            self._bar.__enter__()
+        self._bar.update(done - self._bar.pos)
+
+    def stage(self, name: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.show(name, done, total)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+
+
+@contextmanager
+def _progress() -> Iterator[_Progress]:
+    progress = _Progress()
+    try:
+        yield progress
+    finally:
+        progress.close()
+
+
+def _print(document: object) -> None:
+    click.echo(document if isinstance(document, str) else json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _complain(failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        click.echo(f"left out: {failure.photo.path}: {failure.reason}", err=True)
+
+
+# ---- the one place where errors become exit codes --------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    try:
+        code = app.main(args=arguments, prog_name="placewise", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 0
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        command = where.command_path if where else "placewise"
+        click.echo(f"error: {error.format_message()} Type '{command} --help' for what it takes.", err=True)
+        code = _REFUSED
+    except PlacewiseError as error:
+        click.echo(f"error: {error}", err=True)
+        code = _REFUSED
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: what was finished is kept; type the same command again to go on", err=True)
+        code = _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # the last line of defence: a bug gets one line too
+        if os.environ.get("PLACEWISE_DEBUG"):
+            raise
+        click.echo(
+            f"error: this is a bug in placewise, {type(error).__name__}: {error}; "
+            f"set PLACEWISE_DEBUG=1 to see where and report it",
+            err=True,
+        )
+        code = _REFUSED
+    sys.exit(code if isinstance(code, int) else 0)

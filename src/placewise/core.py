@@ -1,0 +1,234 @@
+"""The value types that travel between stages.
+
+Frames and units, everywhere: images are upright RGB, ``(H, W, 3)`` uint8; positions are WGS84 degrees;
+similarity is a cosine, so higher is better; embeddings are float32 rows of unit length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from placewise.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path, PurePosixPath
+
+Image = NDArray[np.uint8]
+"""Upright RGB pixels, ``(H, W, 3)`` uint8."""
+
+Embeddings = NDArray[np.float32]
+"""``(N, dim)`` float32, rows of unit length."""
+
+Split = Literal["gallery", "query"]
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a photo was taken: WGS84 degrees, heading in degrees clockwise from north."""
+
+    lat: float
+    lon: float
+    heading: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no position on Earth."""
+        for name, value, low, high in (
+            ("lat", self.lat, -90, 90),
+            ("lon", self.lon, -180, 180),
+            ("heading", self.heading, -360, 360),
+        ):
+            if value is not None and not (math.isfinite(value) and low <= value <= high):
+                message = f"{name} must be between {low} and {high} degrees, got {value}"
+                raise OptionError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One row of a manifest.
+
+    ``path`` is relative to the source's root folder and names the photo in galleries and answers.
+    """
+
+    path: PurePosixPath
+    split: Split
+    place: str | None = None
+    position: Position | None = None
+    sequence: str | None = None
+    frame: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the doctor has to say about a dataset.
+
+    ``photos`` names the photos concerned (as the manifest does); ``detail`` says what is wrong and what to do.
+    """
+
+    kind: str
+    severity: Severity
+    photos: tuple[str, ...]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Photos that belong together, the folder their paths start from, and the rows that could not be used."""
+
+    root: Path
+    photos: tuple[Photo, ...]
+    bad_rows: tuple[Finding, ...] = ()
+
+    def file(self, photo: Photo) -> Path:
+        """The photo's file on this machine."""
+        return self.root / photo.path
+
+    def of(self, split: Split) -> tuple[Photo, ...]:
+        """The photos of one split, in manifest order."""
+        return tuple(photo for photo in self.photos if photo.split == split)
+
+
+@dataclass(frozen=True, slots=True)
+class InputRule:
+    """How an image becomes a network's input.
+
+    The shorter side is resized to ``resize`` pixels with Pillow's antialiased ``interpolation`` filter, the centre
+    ``crop`` x ``crop`` pixels are kept, and each channel becomes ``(value - mean) / std`` on the 0..255 scale. The
+    longer side is rounded ``down`` to whole pixels as torchvision does, or to the ``nearest``: half a pixel of shift
+    costs up to 0.02 of cosine.
+    """
+
+    resize: int
+    crop: int
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    rounding: Literal["down", "nearest"] = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Everything that determines an embedding, and what a user must know of the model.
+
+    ``weights_file`` is the published file name, ``weights_sha256`` the full digest of the bytes in use (empty until
+    the weights are read), ``source`` the address or package they come from, ``size_bytes`` the size of that file.
+    """
+
+    name: str
+    architecture: str
+    dim: int
+    input: InputRule
+    pooling: str
+    weights_file: str
+    source: str
+    licence: str
+    size_bytes: int
+    weights_sha256: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that differ whenever the embedding function differs.
+
+        Names, licences and addresses do not count: the same weights, input rule and pooling under another name give
+        the same embeddings.
+        """
+        determining = {
+            "architecture": self.architecture,
+            "dim": self.dim,
+            "input": dataclasses.asdict(self.input),
+            "pooling": self.pooling,
+            "weights_sha256": self.weights_sha256,
+        }
+        text = json.dumps(determining, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Embedder(Protocol):
+    """A model that is ready to embed.
+
+    ``read`` and ``prepare`` are thread-safe and done once per image; ``infer`` takes what they returned. ``variant``
+    names what changes the numbers slightly but not the model (precision, decoding), so that a cache can keep them
+    apart.
+    """
+
+    @property
+    def card(self) -> ModelCard:
+        """The model card, with the digest of the weights in use."""
+
+    @property
+    def variant(self) -> str:
+        """Short text such as ``float32-full``, part of the cache key but not of the fingerprint."""
+
+    def read(self, data: bytes) -> NDArray[np.uint8]:
+        """Turn the bytes of a photo file into the network's input, ``(crop, crop, 3)`` uint8; ImageError if broken."""
+
+    def prepare(self, image: Image) -> NDArray[np.uint8]:
+        """Turn one image of any size into the network's input, ``(crop, crop, 3)`` uint8."""
+
+    def infer(self, inputs: Sequence[NDArray[np.uint8]]) -> Embeddings:
+        """Embed prepared inputs: ``(N, dim)`` float32, rows of unit length, in order."""
+
+    def embed(self, images: Sequence[Image]) -> Embeddings:
+        """Embed images of any sizes: ``(N, dim)`` float32, rows of unit length, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbors:
+    """Search results: ``ids`` ``(Q, k)`` int64 and ``similarities`` ``(Q, k)`` float32, best first.
+
+    ``k`` is at most the number of vectors searched: there is no padding. Ties are in the order of ids.
+    """
+
+    ids: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+
+
+class Searcher(Protocol):
+    """An index of embeddings under ids that the caller chooses."""
+
+    def upsert(self, ids: NDArray[np.int64], embeddings: Embeddings) -> None:
+        """Add embeddings, replacing those whose id is already there."""
+
+    def delete(self, ids: NDArray[np.int64]) -> None:
+        """Remove ids; unknown ids are ignored."""
+
+    def search(self, queries: Embeddings, k: int) -> Neighbors:
+        """The ``min(k, len(self))`` most similar ids of each query, ``(Q, dim)``."""
+
+    def __len__(self) -> int:
+        """The number of vectors searched."""
+
+    def close(self) -> None:
+        """Release memory and files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One gallery photo in an answer; ``inliers`` is None where no geometry was verified."""
+
+    photo: Photo
+    similarity: float
+    inliers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """KNOWN with a place, or UNKNOWN, with the hits, best first.
+
+    ``known`` is None when no tau was given: then nothing was decided. ``place`` is the best hit's, None for UNKNOWN.
+    ``confidence`` is what tau is compared with; None for an empty gallery.
+    """
+
+    known: bool | None
+    place: str | None
+    confidence: float | None
+    hits: tuple[Hit, ...]

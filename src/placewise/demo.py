@@ -1,0 +1,88 @@
+"""The whole pipeline on a synthetic town: what a new user sees first, and what proves an installation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from placewise import doctor, report
+from placewise.cache import Cache
+from placewise.embed import Indexed, index
+from placewise.evaluate import Evaluation, evaluate_source
+from placewise.gallery import Gallery
+from placewise.locate import Locator
+from placewise.manifest import read_source
+from placewise.openset import tau_from_gallery
+from placewise.town import render_town
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from placewise.core import Answer, Embedder, Photo, Source
+    from placewise.doctor import Examination
+
+FALSE_ACCEPT_RATE = 0.10
+"""The share of open-set answers between gallery places that the demo's own tau lets pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Everything that the demo made and found."""
+
+    manifest: Path
+    gallery: Path
+    report: Path
+    examination: Examination
+    indexed: Indexed
+    evaluation: Evaluation
+    answers: tuple[tuple[Photo, Answer], ...]
+
+
+def run_demo(
+    folder: Path,
+    embedder: Embedder,
+    *,
+    seed: int = 0,
+    tau: float | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Demo:
+    """Render a town into ``folder``, then validate, index, locate, evaluate and report on it.
+
+    Args:
+        folder: receives photos, manifest, gallery, cache and report; made where it is missing.
+        embedder: the model.
+        seed: another seed, another town.
+        tau: below this confidence an answer is UNKNOWN; None takes what the gallery suggests of itself.
+        on_progress: called with (stage, done, in all).
+    """
+
+    def stage(name: str) -> Callable[[int, int], None]:
+        return lambda done, total: on_progress(name, done, total) if on_progress else None
+
+    manifest = render_town(folder, seed=seed, on_progress=stage("render"))
+    source = read_source(manifest)
+    examination = doctor.examine(source, on_progress=stage("validate"))
+    with (
+        Cache(folder / "embeddings.cache", embedder) as cache,
+        Gallery.open_for(folder / "town.gallery", embedder.card) as gallery,
+    ):
+        indexed = index(source, gallery, embedder, cache=cache, on_progress=stage("index"))
+        if tau is None:
+            contents = gallery.contents()
+            places = [photo.place for photo in contents.photos]
+            tau = tau_from_gallery(contents.embeddings, places, false_accept_rate=FALSE_ACCEPT_RATE)
+        locator = Locator(gallery, embedder, tau=tau)
+        answers = tuple((photo, locator.locate(source.file(photo), k=3)) for photo in _examples(source))
+        evaluation = evaluate_source(source, embedder, tau=tau, cache=cache, on_progress=on_progress)
+    page = folder / "report.html"
+    report.write_report(evaluation, source, page, examination=examination, title=f"Synthetic town {seed}")
+    return Demo(manifest, folder / "town.gallery", page, examination, indexed, evaluation, answers)
+
+
+def _examples(source: Source) -> tuple[Photo, ...]:
+    """Two queries of different known places and one open-set query."""
+    places = {photo.place for photo in source.of("gallery")}
+    known = {photo.place: photo for photo in source.of("query") if photo.place in places}
+    unknown = [photo for photo in source.of("query") if photo.place not in places]
+    return (*list(known.values())[:2], *unknown[:1])

@@ -1,0 +1,81 @@
+"""Every error that Placewise raises on purpose, in one tree.
+
+::
+
+    PlacewiseError
+    ├── OptionError            an argument or option has a value that cannot be used
+    ├── SourceError            a manifest or folder cannot be used as a source of photos
+    ├── ImageError             one photo cannot be decoded
+    ├── ModelError             a model cannot be found or built
+    │   ├── CheckpointError    a weights file is damaged, hostile or of another architecture
+    │   ├── WeightsMissingError  the weights are not on this machine
+    │   └── DownloadError      a pull failed or brought the wrong bytes
+    ├── StoreError             a file that Placewise keeps cannot be opened or written
+    │   ├── GalleryError       … the gallery
+    │   │   └── ModelMismatchError  … its embeddings are another model's
+    │   └── CacheError         … the embedding cache
+    └── EvaluationError        a labelled set that cannot be evaluated
+
+Each message is one line: what must hold, what came, what to do next.
+"""
+
+
+class PlacewiseError(Exception):
+    """Base of all errors of this package; the command line catches it once."""
+
+
+class OptionError(PlacewiseError):
+    """An argument or option has a value that cannot be used."""
+
+
+class SourceError(PlacewiseError):
+    """A manifest or folder cannot be used as a source of photos."""
+
+
+class ImageError(PlacewiseError):
+    """One photo cannot be decoded.
+
+    Attributes:
+        kind: ``missing``, ``unreadable``, ``truncated`` or ``too_large``.
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        """Keep the kind beside the message, so that findings need not parse text."""
+        super().__init__(message)
+        self.kind = kind
+
+
+class ModelError(PlacewiseError):
+    """A model cannot be found or built."""
+
+
+class CheckpointError(ModelError):
+    """A weights file is damaged, hostile or of another architecture."""
+
+
+class WeightsMissingError(ModelError):
+    """The weights of a model are not on this machine."""
+
+
+class DownloadError(ModelError):
+    """A pull failed or brought the wrong bytes."""
+
+
+class StoreError(PlacewiseError):
+    """A file that Placewise keeps cannot be opened or written."""
+
+
+class GalleryError(StoreError):
+    """A gallery file cannot be opened, read or written."""
+
+
+class ModelMismatchError(GalleryError):
+    """A gallery holds the embeddings of another model."""
+
+
+class CacheError(StoreError):
+    """The embedding cache cannot be opened, read or written."""
+
+
+class EvaluationError(PlacewiseError):
+    """A labelled set cannot be evaluated."""

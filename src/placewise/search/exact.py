@@ -1,0 +1,91 @@
+"""Exact cosine search: one matrix product, a partial sort, bounded memory. The judge of every other searcher."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from placewise.core import Neighbors
+from placewise.errors import OptionError
+
+if TYPE_CHECKING:
+    from placewise.core import Embeddings
+
+_BLOCK_VALUES = 1 << 24
+"""Similarities held at a time: 64 MiB of float32."""
+
+
+class ExactSearcher:
+    """All embeddings in one float32 matrix, rows in the order of their ids."""
+
+    def __init__(self, dim: int) -> None:
+        """Start empty; ``dim`` is the length of the embeddings."""
+        self._ids = np.empty(0, dtype=np.int64)
+        self._matrix = np.empty((0, dim), dtype=np.float32)
+
+    def upsert(self, ids: NDArray[np.int64], embeddings: Embeddings) -> None:
+        """Add embeddings ``(N, dim)`` under ``ids`` ``(N,)``, replacing those already there.
+
+        Raises:
+            OptionError: if the shapes do not fit or an id comes twice.
+        """
+        if embeddings.shape != (len(ids), self._matrix.shape[1]) or len(np.unique(ids)) != len(ids):
+            message = (
+                f"embeddings must be one row of {self._matrix.shape[1]} values for each of {len(ids)} distinct ids, "
+                f"got shape {embeddings.shape}"
+            )
+            raise OptionError(message)
+        kept = ~np.isin(self._ids, ids)
+        all_ids = np.concatenate([self._ids[kept], ids])
+        order = np.argsort(all_ids, kind="stable")
+        self._ids = all_ids[order]
+        self._matrix = np.concatenate([self._matrix[kept], embeddings.astype(np.float32, copy=False)])[order]
+
+    def delete(self, ids: NDArray[np.int64]) -> None:
+        """Remove ids; unknown ones are ignored."""
+        kept = ~np.isin(self._ids, ids)
+        self._ids, self._matrix = self._ids[kept], self._matrix[kept]
+
+    def search(self, queries: Embeddings, k: int) -> Neighbors:
+        """The ``min(k, len(self))`` most similar ids of each query ``(Q, dim)``, best first, ties by id.
+
+        Raises:
+            OptionError: if k is below 1 or the queries have another length.
+        """
+        if k < 1:
+            message = f"k must be at least 1, got {k}"
+            raise OptionError(message)
+        if queries.ndim != 2 or queries.shape[1] != self._matrix.shape[1]:
+            message = f"queries must have the shape (Q, {self._matrix.shape[1]}), got {queries.shape}"
+            raise OptionError(message)
+        k = min(k, len(self))
+        rows = np.empty((len(queries), k), dtype=np.int64)
+        similarities = np.empty((len(queries), k), dtype=np.float32)
+        step = max(1, _BLOCK_VALUES // max(1, len(self)))
+        for start in range(0, len(queries) if k else 0, step):
+            block = slice(start, start + step)
+            found = queries[block] @ self._matrix.T
+            rows[block] = np.array([_best(row, k) for row in found])
+            similarities[block] = np.take_along_axis(found, rows[block], axis=1)
+        return Neighbors(self._ids[rows], similarities)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def close(self) -> None:
+        """Release the matrix."""
+        self._ids, self._matrix = self._ids[:0], self._matrix[:0]
+
+
+def _best(similarities: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The rows of the k largest values, largest first, ties in row order: ``(k,)`` from ``(N,)``."""
+    if k < similarities.size:
+        # A plain argpartition would cut an arbitrary part of the values tied at the k-th place.
+        smallest = np.partition(similarities, similarities.size - k)[similarities.size - k]
+        candidates = np.flatnonzero(similarities >= smallest)
+    else:
+        candidates = np.arange(similarities.size)
+    order = np.argsort(-similarities[candidates], kind="stable")
+    return candidates[order[:k]]

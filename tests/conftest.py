@@ -1,0 +1,114 @@
+"""What several test modules share: real photos where they are, tiny made-up photos, a model that costs nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from placewise import images
+from placewise.core import Embeddings, Image, InputRule, ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,  # noqa: ARG001  # pytest calls by name
+    call: pytest.CallInfo[None],  # noqa: ARG001  # likewise
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where everything is installed (PLACEWISE_REQUIRE_ALL_TESTS), a skipped test is a failed one."""
+    report = yield
+    if report.skipped and os.environ.get("PLACEWISE_REQUIRE_ALL_TESTS"):
+        report.outcome = "failed"
+    return report
+
+
+@pytest.fixture(scope="session")
+def photos_root() -> Path:
+    """The folder of real test photos, or a visible skip."""
+    folder = os.environ.get("PLACEWISE_PHOTOS")
+    if not folder:
+        pytest.skip("PLACEWISE_PHOTOS is not set: no real photos on this machine")
+    return Path(folder)
+
+
+class TinyModel:
+    """An embedder of 48 dimensions: the 4 x 4 pixel thumbnail, centred and normalised. Counts what it computes."""
+
+    variant = "exact"
+
+    def __init__(self, name: str = "tiny") -> None:
+        self.card = ModelCard(
+            name=name,
+            architecture=name,
+            dim=48,
+            input=InputRule(4, 4, "bilinear", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+            pooling="none",
+            weights_file="",
+            source="tests",
+            licence="Apache-2.0",
+            size_bytes=0,
+        )
+        self.computed = 0
+
+    def read(self, data: bytes) -> NDArray[np.uint8]:
+        """Bytes → input."""
+        return self.prepare(images.decode(data))
+
+    def prepare(self, image: Image) -> NDArray[np.uint8]:
+        """Image → input."""
+        return images.prepare(image, self.card.input)
+
+    def infer(self, inputs: Sequence[NDArray[np.uint8]]) -> Embeddings:
+        """Inputs → embeddings."""
+        self.computed += len(inputs)
+        rows = np.array([np.ravel(item) for item in inputs], dtype=np.float64).reshape(-1, 48) - 127.5
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+    def embed(self, images: Sequence[Image]) -> Embeddings:
+        """Images → embeddings."""
+        return self.infer([self.prepare(image) for image in images])
+
+
+@pytest.fixture
+def tiny_model() -> TinyModel:
+    """A fresh tiny model."""
+    return TinyModel()
+
+
+@pytest.fixture
+def save_photo() -> Callable[..., Path]:
+    """A function that writes a photo of a place: same place, similar pixels; other view, other noise."""
+
+    def save(path: Path, *, place: int, view: int = 0, size: tuple[int, int] = (96, 96)) -> Path:
+        pattern = np.random.default_rng(place).integers(0, 255, (4, 4, 3))
+        noise = np.random.default_rng((place, view, 1)).integers(-25, 25, (4, 4, 3))
+        pixels = np.clip(pattern + noise, 0, 255).astype(np.uint8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PillowImage.fromarray(pixels).resize(size, PillowImage.Resampling.NEAREST).save(path)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path: Path, save_photo: Callable[..., Path]) -> Path:
+    """A manifest of 4 places with 3 gallery photos and 1 query each, and 2 open-set queries; returns its path."""
+    rows = ["path,place,split"]
+    for place in range(6):
+        for view in range(4):
+            split = "query" if view == 3 else "gallery"
+            if place >= 4 and split == "gallery":
+                continue
+            save_photo(tmp_path / "data" / f"p{place}" / f"{view}.png", place=place, view=view)
+            rows.append(f"p{place}/{view}.png,place {place},{split}")
+    manifest = tmp_path / "data" / "manifest.csv"
+    manifest.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return manifest

@@ -1,0 +1,268 @@
+"""The command line as a user types it: in a process of its own, with exit codes and both outputs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from placewise.gallery import Gallery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import TinyModel
+
+
+def placewise(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one command."""
+    command = [sys.executable, "-m", "placewise", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
+
+
+def refused(*arguments: object) -> str:
+    """Run one command that must be refused: exit code 2, nothing on standard output, one line of complaint."""
+    done = placewise(*arguments)
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert not done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
+
+
+@pytest.fixture(autouse=True)
+def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Embeddings and weights of a test stay with the test; the compiled network may be shared."""
+    monkeypatch.setenv("PLACEWISE_MODELS", str(tmp_path / "models"))
+
+
+@pytest.fixture
+def landmarks(photos_root: Path) -> Path:
+    """The manifest of the original experiment's size."""
+    return photos_root / "landmarks" / "manifest-66.csv"
+
+
+def test_validate_index_locate_evaluate(landmarks: Path, tmp_path: Path) -> None:
+    """The four commands of the README, one after the other, on real photos."""
+    gallery, cache = tmp_path / "city.gallery", tmp_path / "cache"
+
+    validated = placewise("validate", landmarks, "--json")
+    first = placewise("index", landmarks, "--gallery", gallery, "--cache", cache, "--json")
+    second = placewise("index", landmarks, "--gallery", gallery, "--cache", cache)
+    query = landmarks.parent / "tajmahal" / "001.jpg"
+    located = placewise("locate", query, "--gallery", gallery, "-k", 3, "--json")
+    evaluated = placewise(
+        "evaluate", landmarks, "--cache", cache, "--report", tmp_path / "out.html", "--json", "--tau", 0.55
+    )
+
+    document = json.loads(validated.stdout)
+    assert validated.returncode == 0
+    assert (document["records"], document["gallery"], document["query"]) == (66, 37, 29)
+    assert json.loads(first.stdout) == {
+        "added": 37,
+        "updated": 0,
+        "relabelled": 0,
+        "unchanged": 0,
+        "embedded": 37,
+        "failed": [],
+        "photos": 37,
+    }
+    assert "37 unchanged" in second.stdout
+    assert "nothing had to be embedded" in second.stdout
+    (answer,) = json.loads(located.stdout)
+    assert answer.keys() == {"query", "known", "place", "confidence", "hits"}
+    assert (answer["query"], answer["known"], answer["place"]) == (str(query), True, "tajmahal")
+    assert [hit.keys() for hit in answer["hits"]] == [{"path", "place", "similarity", "inliers"}] * 3
+    scores = json.loads(evaluated.stdout)
+    assert scores["dataset"]["open_set_queries"] == 9
+    assert scores["embedded"] == 29  # the gallery's came from the cache
+    assert scores["open_set"]["tau"] == 0.55
+    assert (tmp_path / "out.html").stat().st_size > 50_000
+
+
+def test_text_output_names_the_verdict(landmarks: Path, tmp_path: Path) -> None:
+    """Text answers start with the photo and the verdict; hits follow, one a line."""
+    placewise("index", landmarks, "--gallery", tmp_path / "g", "--no-cache")
+
+    done = placewise("locate", landmarks.parent / "tajmahal" / "001.jpg", "--gallery", tmp_path / "g", "-k", 2)
+
+    verdict, *hits = done.stdout.splitlines()
+    assert ": KNOWN tajmahal (confidence 0." in verdict
+    assert len(hits) == 2
+
+
+def test_evaluate_prints_the_tables(landmarks: Path) -> None:
+    """Without --json a person gets the tables of the design: dataset, retrieval, open set, sweep."""
+    done = placewise("evaluate", landmarks, "--no-cache")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith("66 records: 37 gallery, 29 queries (9 open-set)\n")
+    for words in ("Recall@1              0.9500", "UNKNOWN precision", "AUROC", "tau   precision  recall"):
+        assert words in done.stdout
+
+
+def test_validation_errors_exit_with_1(tiny_dataset: Path) -> None:
+    """Findings of severity error are the data's fault: exit code 1, with the report on standard output."""
+    (tiny_dataset.parent / "p0" / "0.png").unlink()
+
+    done = placewise("validate", tiny_dataset)
+
+    assert done.returncode == 1
+    assert "missing" in done.stdout
+    assert "p0/0.png" in done.stdout
+
+
+def test_bad_photos_and_rows_are_left_out_and_exit_with_1(tiny_dataset: Path, tmp_path: Path) -> None:
+    """The good photos are indexed and answered; the bad ones are named on standard error; the exit code tells."""
+    (tiny_dataset.parent / "p0" / "0.png").write_bytes(b"no image")
+    with tiny_dataset.open("a", encoding="utf-8") as file:
+        file.write("p1/0.png,place 1,train\n")
+
+    indexed = placewise("index", tiny_dataset, "--gallery", tmp_path / "g", "--no-cache", "--json")
+    located = placewise(
+        "locate", tiny_dataset.parent / "p0/3.png", tiny_dataset.parent / "p0/0.png", "--gallery", tmp_path / "g"
+    )
+
+    assert (indexed.returncode, located.returncode) == (1, 1)
+    assert json.loads(indexed.stdout)["added"] == 11
+    assert [line.split(":")[0] for line in indexed.stderr.splitlines()] == ["left out", "left out"]
+    assert "3.png: KNOWN place 0" in located.stdout
+    assert "0.png" in located.stderr
+
+
+def test_an_empty_gallery_answers_unknown(tiny_dataset: Path, tmp_path: Path) -> None:
+    """A gallery without photos is no error: the answer is UNKNOWN, and k does not matter."""
+    lines = tiny_dataset.read_text(encoding="utf-8").splitlines()
+    tiny_dataset.write_text("\n".join(line for line in lines if "gallery" not in line), encoding="utf-8")
+    indexed = placewise("index", tiny_dataset, "--gallery", tmp_path / "g", "--no-cache")
+
+    done = placewise("locate", tiny_dataset.parent / "p0" / "3.png", "--gallery", tmp_path / "g", "-k", 1000)
+
+    assert "holds 0 photos" in indexed.stdout
+    assert done.returncode == 0
+    assert done.stdout.strip().endswith("UNKNOWN (empty gallery)")
+
+
+def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
+    """Whatever is wrong with what was typed, the answer is one line that says so, and no traceback."""
+    foreign, tiny = tmp_path / "foreign.gallery", tmp_path / "tiny.gallery"
+    foreign.write_bytes(b"not a gallery at all" * 100)
+    Gallery.open_for(tiny, tiny_model.card).close()
+    photo = tiny_dataset.parent / "p0" / "3.png"
+    hostile = tmp_path / "hostile.pth"
+    hostile.write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
+    cases: list[tuple[list[object], str]] = [
+        (["index", tmp_path / "none.csv", "--gallery", tmp_path / "g"], "none.csv"),
+        (["index", tiny_dataset], "Missing option '--gallery'. Type 'placewise index --help' for what it takes."),
+        (["index", tiny_dataset, "--gallery", foreign], "file is not a database"),
+        (["index", tiny_dataset, "--gallery", tiny], "must be used with the model it was made with, tiny"),
+        (["index", tiny_dataset, "--gallery", tmp_path / "g", "--model", "resnet51"], "model must be one of"),
+        (["index", tiny_dataset, "--gallery", tmp_path / "g", "--model", "resnet50"], "placewise models pull resnet50"),
+        (["index", tiny_dataset, "--gallery", tmp_path / "g", "--weights", hostile], "hostile.pth"),
+        (["index", tiny_dataset, "--gallery", tmp_path / "g", "--weights", tmp_path / "none.pth"], "none.pth"),
+        (["locate", photo, "--gallery", tmp_path / "none"], "gallery must exist, got no file at"),
+        (["locate", photo, "--gallery", tiny], "model must be one of"),
+        (["locate", "--gallery", tiny], "Missing argument 'PHOTO...'."),
+        (["locate", photo, "--gallery", tiny, "-k", "0"], "'-k'"),
+        (["evaluate", tiny_dataset, "--tau", "7"], "tau must be between -1 and 1, got 7.0"),
+        (["evaluate", tiny_dataset, "--tua", "0.5"], "No such option"),
+        (["gallery", "info", foreign], "file is not a database"),
+        (["gallery", "import", tmp_path / "g", tmp_path / "none.npz"], "must be a readable .npz archive"),
+        (["models", "pull", "resnet51"], "model must be one of"),
+        (["locat", photo], "No such command 'locat'"),
+    ]
+    for arguments, words in cases:
+        assert words in refused(*arguments), arguments
+    assert not (tmp_path / "g").exists()
+
+
+def test_gallery_housekeeping(landmarks: Path, tmp_path: Path) -> None:
+    """info, export, import and remove do what they say."""
+    gallery, archive, copy = tmp_path / "city.gallery", tmp_path / "city.npz", tmp_path / "copy.gallery"
+    placewise("index", landmarks, "--gallery", gallery, "--no-cache")
+
+    info: dict[str, Any] = json.loads(placewise("gallery", "info", gallery, "--json").stdout)
+    exported = placewise("gallery", "export", gallery, archive)
+    imported = placewise("gallery", "import", copy, archive)
+    removed = placewise("gallery", "remove", copy, "tajmahal/000.jpg", "never.jpg")
+
+    assert (info["photos"], info["model"], info["dim"]) == (37, "efficientnet-lite0", 1280)
+    assert exported.stdout == f"{archive}: 37 photos\n"
+    assert imported.stdout == f"{copy}: 37 photos imported\n"
+    assert removed.stdout == f"{copy}: 1 of 2 photos removed\n"
+    with np.load(archive) as arrays, Gallery.open(copy) as opened:
+        assert arrays["embeddings"].shape == (37, 1280)
+        np.testing.assert_array_equal(arrays["embeddings"][1:], opened.contents().embeddings)
+
+
+def test_models_are_listed_with_what_is_installed() -> None:
+    """The default model is installed with the package, the others only once pulled."""
+    rows = json.loads(placewise("models", "list", "--json").stdout)
+    text = placewise("models").stdout
+
+    assert {row["name"]: row["installed"] for row in rows} == {
+        "efficientnet-lite0": True,
+        "resnet50": False,
+        "resnet50-v2": False,
+    }
+    assert "102.5 MB" in text
+
+
+def test_pulling_what_is_installed_needs_no_network() -> None:
+    """A pull of the default model says where its weights are and downloads nothing."""
+    done = placewise("models", "pull", "efficientnet-lite0")
+
+    assert done.returncode == 0
+    assert done.stdout.endswith("efficientnet-lite0-57934424.pth\n")
+
+
+def test_help_shows_an_example() -> None:
+    """Plain 'placewise' and --help explain themselves and exit with 0."""
+    for arguments in ([], ["--help"], ["index", "-h"]):
+        done = placewise(*arguments)
+
+        assert done.returncode == 0
+        assert "placewise index photos/manifest.csv --gallery city.gallery" in done.stdout
+        assert not done.stderr
+
+
+def test_an_interrupt_keeps_what_was_committed(
+    tmp_path: Path, save_photo: Callable[..., Path], tiny_model: TinyModel
+) -> None:
+    """Ctrl-C in the middle of indexing: one line, exit code 130, and the next run finishes the rest."""
+    del tiny_model
+    folder, gallery = tmp_path / "many", tmp_path / "g"
+    first = save_photo(folder / "a" / "0.png", place=0, size=(1200, 1200))
+    for number in range(1, 400):
+        shutil.copy(first, folder / "a" / f"{number}.png")
+    arguments = [sys.executable, "-m", "placewise", "index", folder, "--gallery", gallery, "--no-cache"]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if gallery.exists() and process.poll() is None:
+            try:
+                with Gallery.open(gallery) as opened:
+                    if len(opened):
+                        break
+            except Exception:  # noqa: BLE001, S110  # the file is just being made
+                pass
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate()
+
+    assert process.returncode == 130, complaint
+    assert complaint.strip() == "interrupted: what was finished is kept; type the same command again to go on"
+    with Gallery.open(gallery) as opened:
+        kept = len(opened)
+    assert 0 < kept < 400
+    again = json.loads(placewise("index", folder, "--gallery", gallery, "--no-cache", "--json").stdout)
+    assert (again["unchanged"], again["added"], again["photos"]) == (kept, 400 - kept, 400)

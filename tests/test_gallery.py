@@ -1,0 +1,282 @@
+"""The gallery file: round trips, refusals that lose nothing, kills."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from placewise.core import Embeddings, Photo, Position
+from placewise.errors import GalleryError, ModelMismatchError
+from placewise.gallery import Gallery, export_npz, import_npz
+
+if TYPE_CHECKING:
+    from tests.conftest import TinyModel
+
+PHOTOS = (
+    Photo(PurePosixPath("a/1.jpg"), "gallery", "Café", Position(48.2, 16.37, 90.0)),
+    Photo(PurePosixPath("a/2.jpg"), "gallery", "Café", Position(48.2, 16.38)),
+    Photo(PurePosixPath("b.jpg"), "gallery", None, None, "walk", 7),
+)
+
+
+def embeddings(count: int, *, seed: int = 0) -> Embeddings:
+    """Random unit rows of 48 dimensions."""
+    rows = np.random.default_rng(seed).normal(size=(count, 48))
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+@pytest.fixture
+def path(tmp_path: Path, tiny_model: TinyModel) -> Path:
+    """A gallery file of three photos."""
+    file = tmp_path / "city.gallery"
+    with Gallery.open_for(file, tiny_model.card) as gallery:
+        gallery.upsert(PHOTOS, [b"1" * 32, b"2" * 32, None], embeddings(3))
+    return file
+
+
+def test_what_goes_in_comes_out(path: Path, tiny_model: TinyModel) -> None:
+    """Photos with every field, embeddings to the bit, digests and the card survive closing; one file is left."""
+    with Gallery.open(path) as gallery:
+        contents = gallery.contents()
+
+        assert contents.photos == PHOTOS
+        assert contents.ids.tolist() == [1, 2, 3]
+        np.testing.assert_array_equal(contents.embeddings, embeddings(3))
+        assert gallery.digests() == {"a/1.jpg": b"1" * 32, "a/2.jpg": b"2" * 32, "b.jpg": None}
+        assert gallery.card == tiny_model.card
+        assert len(gallery) == 3
+    assert [file.name for file in path.parent.iterdir()] == ["city.gallery"]
+
+
+def test_upsert_replaces_by_path_and_keeps_the_id(path: Path, tiny_model: TinyModel) -> None:
+    """A photo of a path that is there gets the new embedding and label under its old id."""
+    with Gallery.open_for(path, tiny_model.card) as gallery:
+        gallery.upsert([Photo(PurePosixPath("b.jpg"), "gallery", "Kiosk")], [b"3" * 32], embeddings(1, seed=9))
+        contents = gallery.contents()
+
+    assert contents.ids.tolist() == [1, 2, 3]
+    assert contents.photos[2] == Photo(PurePosixPath("b.jpg"), "gallery", "Kiosk")
+    np.testing.assert_array_equal(contents.embeddings[2], embeddings(1, seed=9)[0])
+
+
+def test_removed_ids_never_come_back(path: Path, tiny_model: TinyModel) -> None:
+    """Removing counts what was there; a later photo gets a new id, so no stale index can mistake it."""
+    with Gallery.open_for(path, tiny_model.card) as gallery:
+        assert gallery.remove(["b.jpg", "never.jpg"]) == 1
+        gallery.upsert([Photo(PurePosixPath("c.jpg"), "gallery")], [None], embeddings(1))
+
+        assert gallery.contents().ids.tolist() == [1, 2, 4]
+
+
+def test_relabel_changes_only_what_differs(path: Path, tiny_model: TinyModel) -> None:
+    """A new place or position of the same photo is stored without embedding, and counted."""
+    renamed = Photo(PurePosixPath("b.jpg"), "gallery", "Kiosk", None, "walk", 7)
+    with Gallery.open_for(path, tiny_model.card) as gallery:
+        assert gallery.relabel([*PHOTOS[:2], renamed]) == 1
+        assert gallery.contents().photos == (*PHOTOS[:2], renamed)
+
+
+def test_another_models_embeddings_are_refused(path: Path, tiny_model: TinyModel) -> None:
+    """Opening with another model names both models, says what to do, and leaves the file as it was."""
+    other = type(tiny_model)("other").card
+    before = path.read_bytes()
+
+    with pytest.raises(ModelMismatchError) as caught:
+        Gallery.open_for(path, other)
+
+    assert str(caught.value) == (
+        f"gallery {path} must be used with the model it was made with, tiny ({tiny_model.card.fingerprint[:8]}), "
+        f"got other ({other.fingerprint[:8]}); use that model or index into another file"
+    )
+    assert path.read_bytes() == before
+
+
+def test_bad_embeddings_are_refused_and_nothing_is_written(path: Path, tiny_model: TinyModel) -> None:
+    """Wrong shapes, NaN and rows of another length never get in."""
+    with Gallery.open_for(path, tiny_model.card) as gallery:
+        with pytest.raises(GalleryError, match=r"^embeddings must have the shape \(1, 48\), got \(1, 47\)$"):
+            gallery.upsert(PHOTOS[:1], [None], embeddings(1)[:, :47])
+        for rows in (embeddings(1) * 2, embeddings(1) * np.float32(np.nan)):
+            with pytest.raises(GalleryError, match=r"^embeddings must be finite rows of unit length, got others; "):
+                gallery.upsert(PHOTOS[:1], [None], rows)
+
+        np.testing.assert_array_equal(gallery.contents().embeddings, embeddings(3))
+
+
+def test_a_failing_batch_leaves_nothing_behind(path: Path, tiny_model: TinyModel) -> None:
+    """A batch whose second row cannot be written is not there at all."""
+    bad = Photo(PurePosixPath("d.jpg"), "gallery", frame=2**70)
+    with Gallery.open_for(path, tiny_model.card) as gallery:
+        with pytest.raises(OverflowError):
+            gallery.upsert([Photo(PurePosixPath("c.jpg"), "gallery"), bad], [None, None], embeddings(2))
+
+        assert len(gallery) == 3
+
+
+def test_files_that_are_no_gallery_are_refused(tmp_path: Path, path: Path, tiny_model: TinyModel) -> None:
+    """Missing, foreign, damaged, newer and empty files each get one line, and are left as they were."""
+    foreign = tmp_path / "foreign.db"
+    with sqlite3.connect(foreign) as db:
+        db.execute("CREATE TABLE notes (text)")
+    db.close()
+    text = tmp_path / "notes.txt"
+    text.write_text("no database, but long enough to be one " * 50, encoding="utf-8")
+    newer = Path(shutil.copy(path, tmp_path / "newer.gallery"))
+    with sqlite3.connect(newer) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    expected = {
+        tmp_path / "none": f"gallery must exist, got no file at {tmp_path / 'none'}",
+        foreign: f"{foreign} must be a gallery, got another program's file; name another one",
+        text: f"gallery {text} cannot be used: file is not a database; "
+        "the file is damaged or of another kind; restore a copy or make it anew",
+        newer: f"{newer} must have format 1, got format 99; use the version of placewise that wrote it",
+    }
+    for file, message in expected.items():
+        before = file.read_bytes() if file.exists() else None
+        with pytest.raises(GalleryError) as caught:
+            Gallery.open(file)
+        assert str(caught.value) == message
+        if before is not None:
+            with pytest.raises(GalleryError):
+                Gallery.open_for(file, tiny_model.card)
+            assert file.read_bytes() == before
+
+
+def test_a_truncated_gallery_is_refused(path: Path) -> None:
+    """Half a file is an error of one line, never a short answer."""
+    path.write_bytes(path.read_bytes()[:6000])
+
+    with (
+        pytest.raises(GalleryError, match=r"cannot be used: .*(malformed|not a database|disk image)"),
+        Gallery.open(path) as gallery,
+    ):
+        gallery.contents()
+
+
+def test_a_gallery_opens_in_a_read_only_folder(path: Path) -> None:
+    """A gallery at rest needs no companion files, so that it can be read where nothing can be written."""
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    try:
+        with Gallery.open(path) as gallery:
+            assert len(gallery.contents().photos) == 3
+    finally:
+        path.parent.chmod(0o755)
+
+
+def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """Making a gallery in a missing folder says to check the folder."""
+    with pytest.raises(GalleryError, match=r"unable to open database file; check the folder, its permissions"):
+        Gallery.open_for(tmp_path / "none" / "city.gallery", tiny_model.card)
+
+
+def test_readers_work_while_a_writer_writes(path: Path, tiny_model: TinyModel) -> None:
+    """A reader opened beside a writer sees the committed photos, then the new ones."""
+    with Gallery.open_for(path, tiny_model.card) as writer, Gallery.open(path) as reader:
+        writer.upsert([Photo(PurePosixPath("c.jpg"), "gallery")], [None], embeddings(1))
+
+        assert len(reader.contents().photos) == 4
+
+
+def test_a_kill_keeps_every_committed_batch(path: Path, tiny_model: TinyModel) -> None:
+    """After SIGKILL in the middle of writing, the file opens and holds whole batches only, all that were reported."""
+    script = """
+        import sys
+        from pathlib import PurePosixPath
+        import numpy as np
+        from placewise.core import Photo
+        from placewise.gallery import Gallery
+        card = Gallery.open(sys.argv[1]).card
+        gallery = Gallery.open_for(sys.argv[1], card)
+        row = np.zeros((10, 48), np.float32)
+        row[:, 0] = 1
+        for batch in range(100000):
+            photos = [Photo(PurePosixPath(f"{batch}/{i}.jpg"), "gallery") for i in range(10)]
+            gallery.upsert(photos, [None] * 10, row)
+            print(batch, flush=True)
+    """
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script), str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        reported = [0, *(int(line) for line in process.stdout.read().split())]
+        process.wait()
+        process.stdout.close()
+
+        with Gallery.open_for(path, tiny_model.card) as gallery:
+            batches: dict[str, int] = {}
+            for photo in gallery.contents().photos[3:]:
+                batches[photo.path.parts[0]] = batches.get(photo.path.parts[0], 0) + 1
+        assert set(batches.values()) == {10}
+        assert {str(batch) for batch in reported} <= batches.keys()
+
+
+def test_export_and_import_are_a_round_trip(path: Path, tmp_path: Path) -> None:
+    """An exported archive holds embeddings and paths as plain arrays, and makes an equal gallery."""
+    archive, copy = tmp_path / "city.npz", tmp_path / "copy.gallery"
+
+    with Gallery.open(path) as gallery:
+        assert export_npz(gallery, archive) == 3
+    assert import_npz(archive, copy) == 3
+
+    with np.load(archive, allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["embeddings"], embeddings(3))
+        assert arrays["paths"].tolist() == ["a/1.jpg", "a/2.jpg", "b.jpg"]
+    with Gallery.open(copy) as gallery, Gallery.open(path) as original:
+        assert gallery.contents().photos == PHOTOS
+        assert gallery.card == original.card
+
+
+def test_an_empty_gallery_is_exported_and_imported(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """No photos are no special case."""
+    with Gallery.open_for(tmp_path / "empty.gallery", tiny_model.card) as gallery:
+        assert export_npz(gallery, tmp_path / "empty.npz") == 0
+    assert import_npz(tmp_path / "empty.npz", tmp_path / "again.gallery") == 0
+    with Gallery.open(tmp_path / "again.gallery") as gallery:
+        assert gallery.contents().embeddings.shape == (0, 48)
+
+
+def test_a_bare_archive_needs_its_models_card(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """An archive of embeddings and paths alone, as other scripts write it, is taken once the model is named."""
+    bare, file = tmp_path / "bare.npz", tmp_path / "bare.gallery"
+    np.savez(bare, embeddings=embeddings(2), paths=np.array(["x.jpg", "y.jpg"]))
+
+    with pytest.raises(GalleryError) as caught:
+        import_npz(bare, file)
+    assert str(caught.value) == (
+        f"{bare} must name its model in an array 'card', got none; say which model made it with --model"
+    )
+    assert not file.exists()
+    assert import_npz(bare, file, card=tiny_model.card) == 2
+
+
+def test_archives_that_cannot_be_used_are_refused(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """Missing, damaged, pickled and incomplete archives make no gallery."""
+    damaged, pickled, incomplete = (tmp_path / name for name in ("damaged.npz", "pickled.npz", "incomplete.npz"))
+    damaged.write_bytes(b"PK\x03\x04 no archive")
+    np.savez(pickled, embeddings=np.array([{}], dtype=object), paths=np.array(["x"]))
+    np.savez(incomplete, embeddings=embeddings(1))
+    mixed = tmp_path / "mixed.npz"
+    np.savez(mixed, embeddings=embeddings(2), paths=np.array(["x", "y"]), places=np.array(["only one"]))
+    text = tmp_path / "text.npz"
+    np.savez(text, embeddings=np.array(["a"]), paths=np.array(["x"]))
+
+    for archive in (tmp_path / "none.npz", damaged, pickled, incomplete, mixed, text):
+        with pytest.raises(GalleryError):
+            import_npz(archive, tmp_path / "out.gallery", card=tiny_model.card)
+    assert not (tmp_path / "out.gallery").exists()

@@ -1,0 +1,456 @@
+"""Decoding: every format, mode and orientation becomes upright RGB, and damaged bytes become an ImageError."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+import threading
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from placewise import images
+from placewise.core import InputRule
+from placewise.errors import ImageError, OptionError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+SMALL = InputRule(resize=64, crop=56, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def picture(height: int = 48, width: int = 64) -> PIL.Image.Image:
+    """A smooth image without any symmetry, so that every flip and turn shows."""
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    channels = (200 * x + 20, 200 * y + 20, 255 * np.exp(-8 * ((x - 0.2) ** 2 + (y - 0.3) ** 2)))
+    return PIL.Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
+
+
+def encode(image: PIL.Image.Image, kind: str = "PNG", *, exif: bytes = b"", quality: int = 95) -> bytes:
+    """The file that Pillow writes for an image."""
+    file = io.BytesIO()
+    image.save(file, kind, exif=exif, quality=quality)
+    return file.getvalue()
+
+
+def orientation_tag(value: int) -> bytes:
+    """EXIF data with the orientation only."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = value
+    return exif.tobytes()
+
+
+def png_header(width: int, height: int, *, mode: int = 2, pixels: bytes = b"") -> bytes:
+    """A PNG file of any claimed size around the given compressed pixels."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, mode, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def kind_of(data: bytes, **options: int) -> str:
+    """The kind of the error that decoding raises."""
+    with pytest.raises(ImageError) as caught:
+        images.decode(data, **options)
+
+    assert "\n" not in str(caught.value)
+    return caught.value.kind
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_formats(kind: str) -> None:
+    """Each supported format decodes to exactly what Pillow's own reading and convert("RGB") give."""
+    data = encode(picture(), kind)
+
+    result = images.decode(data)
+
+    expected = np.array(PIL.Image.open(io.BytesIO(data)).convert("RGB"))
+    assert result.dtype == np.uint8
+    assert result.shape == (48, 64, 3)
+    np.testing.assert_array_equal(result, expected)
+    assert result.flags.writeable
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "JPEG", "AVIF"])
+def test_orientations(kind: str, orientation: int) -> None:
+    """Each of the eight EXIF orientations is undone: the result is the upright image whatever way it was stored."""
+    upright = picture()
+    stored = {
+        1: lambda p: p,
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.swapaxes(0, 1),
+        6: lambda p: np.rot90(p, 1),  # shown after a quarter turn clockwise
+        7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+        8: lambda p: np.rot90(p, -1),
+    }[orientation](np.array(upright))
+    data = encode(PIL.Image.fromarray(np.ascontiguousarray(stored)), kind, exif=orientation_tag(orientation))
+
+    result = images.decode(data)
+
+    assert result.shape == (48, 64, 3)
+    tolerance = 0 if kind in {"PNG", "TIFF"} else 16
+    assert int(np.abs(result.astype(int) - np.array(upright)).max()) <= tolerance
+
+
+def test_orientation_with_reduced_decoding() -> None:
+    """A JPEG that is decoded at a reduced size is turned upright too."""
+    data = encode(picture(400, 600).transpose(PIL.Image.Transpose.ROTATE_90), "JPEG", exif=orientation_tag(6))
+
+    result = images.decode(data, at_least=100)
+
+    assert result.shape == (100, 150, 3)
+    expected = np.array(picture(400, 600).resize((150, 100), PIL.Image.Resampling.BOX))
+    assert float(np.abs(result.astype(int) - expected).mean()) < 3
+
+
+@pytest.mark.parametrize("value", [0, 9, 77])
+def test_unknown_orientation_is_ignored(value: int) -> None:
+    """An orientation that EXIF does not define leaves the pixels as they are."""
+    np.testing.assert_array_equal(images.decode(encode(picture(), exif=orientation_tag(value))), np.array(picture()))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_exif_is_ignored() -> None:
+    """A photo whose EXIF data are garbage decodes as if it had none."""
+    data = encode(picture(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+
+    assert images.decode(data).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_modes_without_colour_or_with_palette(mode: str) -> None:
+    """Bilevel, gray and palette images become RGB as Pillow converts them."""
+    image = picture().convert(mode)
+
+    np.testing.assert_array_equal(images.decode(encode(image)), np.array(image.convert("RGB")))
+
+
+def test_cmyk() -> None:
+    """A CMYK JPEG with Adobe's inverted values shows the colours that were put in."""
+    data = encode(picture().convert("CMYK"), "JPEG")
+
+    assert b"Adobe" in data
+    assert float(np.abs(images.decode(data).astype(int) - np.array(picture())).mean()) < 3
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_is_shown_on_white(mode: str) -> None:
+    """A transparent pixel is white whatever colour hides in it, a half transparent one halfway to white."""
+    image = picture().convert("RGB").convert(mode)
+    image.putalpha(255)
+    values = np.array(image)
+    values[0, 0], values[0, 1] = 0, 0
+    values[0, 1, -1] = 128
+
+    result = images.decode(encode(PIL.Image.fromarray(values)))
+
+    assert result[0, 0].tolist() == [255, 255, 255]
+    assert result[0, 1].tolist() == [127, 127, 127]
+    np.testing.assert_array_equal(result[1:], np.array(picture().convert(mode).convert("RGB"))[1:])
+
+
+def test_transparent_palette_colour_is_white() -> None:
+    """A palette colour that is marked transparent becomes white, and no warning is raised on the way."""
+    image = picture().convert("P", palette=PIL.Image.Palette.ADAPTIVE)
+    index = image.getpixel((0, 0))
+    for transparency in (index, bytes(0 if i == index else 255 for i in range(256))):
+        file = io.BytesIO()
+        image.save(file, "PNG", transparency=transparency)
+
+        assert images.decode(file.getvalue())[0, 0].tolist() == [255, 255, 255]
+
+
+def test_sixteen_bit_gray_keeps_its_range() -> None:
+    """16-bit gray is scaled, not clipped: 0, 257 k and 65535 become 0, k and 255."""
+    values = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    for kind in ("PNG", "TIFF", "PPM"):
+        data = encode(PIL.Image.fromarray(values), kind)
+
+        np.testing.assert_array_equal(images.decode(data)[..., 1].ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0.0, 0.5, 1.0]], np.float32), [0, 128, 255]),
+        (np.array([[0.0, 128.0, 255.0]], np.float32), [0, 128, 255]),
+        (np.array([[np.nan, -5.0, 65535.0]], np.float32), [0, 0, 255]),
+        (np.array([[0, 65535, 1]], np.int32), [0, 255, 0]),
+        (np.array([[0, 2**30, 2**31 - 1]], np.int32), [0, 128, 255]),
+    ],
+)
+def test_wide_gray(values: NDArray[np.float32] | NDArray[np.int32], expected: list[int]) -> None:
+    """Real and 32-bit gray values are scaled by the white that the documentation names."""
+    data = encode(PIL.Image.fromarray(values), "TIFF")
+
+    assert images.decode(data)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_first_frame(kind: str) -> None:
+    """Of an animation or a multi-page file the first frame is the image."""
+    red, blue = (PIL.Image.new("RGB", (20, 10), colour) for colour in ("red", "blue"))
+    file = io.BytesIO()
+    red.save(file, kind, save_all=True, append_images=[blue])
+
+    assert np.abs(images.decode(file.getvalue()).astype(int) - (255, 0, 0)).max() <= 4
+
+
+def test_multi_picture_file() -> None:
+    """Of a multi-picture JPEG (MPO) the first picture is the image."""
+    file = io.BytesIO()
+    picture().save(file, "MPO", save_all=True, append_images=[PIL.Image.new("RGB", (64, 48))], quality=95)
+
+    assert np.abs(images.decode(file.getvalue()).astype(int) - np.array(picture())).mean() < 3
+
+
+@pytest.mark.parametrize(("at_least", "expected"), [(1, 75), (75, 75), (76, 150), (150, 150), (151, 300), (301, 600)])
+def test_reduced_decoding_keeps_the_shorter_side(at_least: int, expected: int) -> None:
+    """A JPEG is decoded at the smallest of 1/1 to 1/8 whose shorter side has at_least pixels; never below."""
+    data = encode(picture(600, 801), "JPEG")
+
+    assert images.decode(data, at_least=at_least).shape[0] == expected
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "JPEG"])
+def test_reduced_decoding_leaves_other_formats_alone(kind: str) -> None:
+    """at_least changes nothing for formats other than JPEG."""
+    data = encode(picture(), kind)
+
+    np.testing.assert_array_equal(images.decode(data, at_least=8), images.decode(data))
+
+
+def test_at_least_must_be_positive() -> None:
+    """at_least=0 is refused with a line that says what must hold."""
+    with pytest.raises(OptionError, match=r"^at_least must be 1 pixel or more, got 0$"):
+        images.decode(encode(picture()), at_least=0)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_cut_files(kind: str, share: float) -> None:
+    """A file that ends early is an error in every format, and is called truncated wherever its header was complete."""
+    data = encode(picture(300, 400), kind)
+    expected = {"truncated"} if kind != "AVIF" else {"truncated", "unreadable"}  # AVIF does not say how long it is
+
+    assert kind_of(data[: int(len(data) * share)]) in expected
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_reduced_decoding_still_notices_a_cut_jpeg(*, progressive: bool) -> None:
+    """Reduced decoding reads the whole stream: a JPEG that lacks its last tenth is truncated there too."""
+    file = io.BytesIO()
+    picture(600, 800).save(file, "JPEG", progressive=progressive)
+    data = file.getvalue()
+
+    assert kind_of(data[: len(data) * 9 // 10], at_least=64) == "truncated"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0", b"path,place,split\n", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"SIMPLE  =", b"\xff\xd8\xff" + bytes(100)],
+)
+def test_what_is_no_photo_is_unreadable(data: bytes) -> None:
+    """Empty, foreign and garbage files, and formats that photos do not come in, are unreadable."""
+    assert kind_of(data) == "unreadable"
+
+
+def test_message_for_what_is_no_photo() -> None:
+    """The message says what must hold, what came and what to do."""
+    with pytest.raises(ImageError) as caught:
+        images.decode(b"GIMP")
+
+    assert str(caught.value) == (
+        "a photo must be a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF image, "
+        "got a file that starts with b'GIMP'; convert or replace it"
+    )
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (14_143, 14_143), (65_536, 1), (2**31 - 1, 2**31 - 1)])
+def test_bombs_are_refused_by_their_header(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A huge claimed size is too_large without a single pixel decoded and without any warning."""
+    monkeypatch.setattr(PIL.Image.Image, "load", lambda *_: pytest.fail("pixels were decoded"))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda *_: pytest.fail("pixels were decoded"))
+    with warnings.catch_warnings(record=True) as caught:
+        assert kind_of(png_header(*size)) == "too_large"
+
+    assert caught == []
+
+
+def test_size_limit_is_independent_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow's process-wide limit neither refuses what is allowed here, nor is it changed."""
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 100)
+    data = encode(picture(), "PNG")
+
+    assert images.decode(data).shape == (48, 64, 3)
+    assert PIL.Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_our_limit_counts_header_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MAX_PIXELS is compared with the true size, even where reduced decoding would make few pixels of it."""
+    data = encode(picture(800, 800), "JPEG")
+    monkeypatch.setattr(images, "MAX_PIXELS", 800 * 800)
+
+    assert images.decode(data, at_least=100).shape == (100, 100, 3)
+    monkeypatch.setattr(images, "MAX_PIXELS", 800 * 800 - 1)
+    assert kind_of(data, at_least=100) == "too_large"
+
+
+def test_zero_size_is_unreadable() -> None:
+    """An image without pixels is unreadable."""
+    assert kind_of(png_header(0, 10)) == "unreadable"
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
+def test_elongated_images_decode_and_prepare(size: tuple[int, int]) -> None:
+    """A 1 x 20000 image decodes, and preparing it keeps memory bounded by cutting it to its centre first."""
+    image = images.decode(encode(PIL.Image.new("RGB", size, "teal")))
+
+    assert image.shape == (size[1], size[0], 3)
+    assert images.prepare(image, SMALL).shape == (56, 56, 3)
+    assert len(images.thumbnail(image, longer_side=100)) < 10_000
+
+
+@settings(max_examples=150, deadline=None)
+@given(kind=st.sampled_from(FORMATS), edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=12))
+def test_damaged_bytes_never_raise_anything_else(kind: str, edits: list[tuple[float, int]]) -> None:
+    """Whatever bytes are overwritten, decoding ends in an image or an ImageError."""
+    data = bytearray(encode(picture(), kind))
+    for place, value in edits:
+        data[int(place * (len(data) - 1))] = value
+    with contextlib.suppress(ImageError):
+        assert images.decode(bytes(data)).ndim == 3
+
+
+def test_header_size() -> None:
+    """The header's width and height come without decoding, as stored."""
+    assert images.header_size(png_header(640, 480)) == (640, 480)
+
+
+def test_threads(tmp_path: Path) -> None:
+    """Many threads that decode and prepare at once get what one thread gets."""
+    data = [encode(picture(100 + i, 150), "JPEG", exif=orientation_tag(1 + i % 8)) for i in range(16)]
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data[0])
+    barrier = threading.Barrier(8)
+
+    def work(i: int) -> bytes:
+        if i < 8:
+            barrier.wait()
+        images.read_bytes(path)
+        return images.prepare(images.decode(data[i % 16]), SMALL).tobytes()
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(work, range(64)))
+
+    assert results == [images.prepare(images.decode(data[i % 16]), SMALL).tobytes() for i in range(64)]
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(48, 64), (64, 48), (64, 64), (333, 500), (501, 333), (90, 1000)])
+def test_prepare_is_plain_resize_and_crop(size: tuple[int, int], interpolation: str) -> None:
+    """Preparing equals, bit for bit, Pillow's resize of the shorter side and a rounded centre crop."""
+    rule = InputRule(
+        resize=64,
+        crop=56,
+        interpolation="bilinear" if interpolation == "bilinear" else "bicubic",
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+    )
+    image = picture(*size)
+    short, long = sorted(size)
+    scaled = (int(64 * long / short), 64) if size[1] >= size[0] else (64, int(64 * long / short))
+    whole = np.array(image.resize(scaled, PIL.Image.Resampling[interpolation.upper()]))
+    top, left = round((whole.shape[0] - 56) / 2), round((whole.shape[1] - 56) / 2)
+
+    result = images.prepare(np.array(image), rule)
+
+    np.testing.assert_array_equal(result, whole[top : top + 56, left : left + 56])
+    assert result.flags.c_contiguous
+
+
+def test_prepare_of_an_elongated_image_shows_its_centre() -> None:
+    """Cutting first changes the result of an elongated image by no more than a resampling's rounding."""
+    image = np.array(picture(40, 1600))
+    whole = picture(40, 1600).resize((64 * 40, 64), PIL.Image.Resampling.BILINEAR)
+
+    left = round((64 * 40 - 56) / 2)
+    expected = np.array(whole.crop((left, 4, left + 56, 60)))
+    assert np.abs(images.prepare(image, SMALL).astype(int) - expected).max() <= 1
+
+
+def test_prepare_agrees_with_torchvision_arithmetic_on_photos(photos_root: Path) -> None:
+    """On real photos, reduced decoding changes the network's input by less than 3 of 255 (root mean square)."""
+    rule = InputRule(resize=224, crop=224, interpolation="bilinear", mean=(0, 0, 0), std=(1, 1, 1))
+    for path in sorted((photos_root / "street-gps").glob("*.jpg"))[:6]:
+        data = images.read_bytes(path)
+        full, fast = (images.prepare(images.decode(data, at_least=n), rule).astype(float) for n in (None, 224))
+
+        assert 0 < float(np.sqrt(np.mean((full - fast) ** 2))) < 3
+
+
+def test_thumbnail() -> None:
+    """A thumbnail is a JPEG whose longer side is the asked one, and small images are not enlarged."""
+    for size, expected in (((400, 200), (50, 100)), ((30, 40), (40, 30))):
+        data = images.thumbnail(np.array(picture(*size)), longer_side=100)
+
+        shown = PIL.Image.open(io.BytesIO(data))
+        assert (shown.format, shown.size) == ("JPEG", expected)
+
+
+def test_read_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file gives its bytes; what is missing, a folder, or too large gives its own kind of error."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"12345")
+    monkeypatch.setattr(images, "MAX_BYTES", 5)
+
+    assert images.read_bytes(path) == b"12345"
+    path.write_bytes(b"123456")
+    for bad, kind in (
+        (tmp_path / "b.jpg", "missing"),
+        (path / "below-a-file.jpg", "missing"),
+        (tmp_path, "unreadable"),
+        (Path("a\0b"), "unreadable"),
+        (path, "too_large"),
+    ):
+        with pytest.raises(ImageError) as caught:
+            images.read_bytes(bad)
+        assert caught.value.kind == kind
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    """A named pipe is unreadable; waiting for somebody to write into it would hang."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+
+    with pytest.raises(ImageError) as caught:
+        images.read_bytes(tmp_path / "pipe.jpg")
+    assert caught.value.kind == "unreadable"
+
+
+def test_a_file_without_permission_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that may not be read is unreadable, and the message says why."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"")
+
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ImageError, match=r"cannot be read \(Permission denied\)") as caught:
+        images.read_bytes(path)
+    assert caught.value.kind == "unreadable"
