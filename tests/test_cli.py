@@ -244,7 +244,7 @@ def test_an_interrupt_keeps_what_was_committed(
     first = save_photo(folder / "a" / "0.png", place=0, size=(1200, 1200))
     for number in range(1, 400):
         shutil.copy(first, folder / "a" / f"{number}.png")
-    arguments = [sys.executable, "-m", "placewise", "index", folder, "--gallery", gallery, "--no-cache"]
+    arguments = [sys.executable, "-m", "placewise", "index", str(folder), "--gallery", str(gallery), "--no-cache"]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

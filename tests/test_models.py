@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from placewise.core import Embedder, Embeddings
 from placewise.errors import CheckpointError, OptionError, WeightsMissingError
@@ -35,10 +36,10 @@ def reference(photos_root: Path) -> tuple[list[bytes], Embeddings]:
         return [(photos_root / "landmarks" / str(path)).read_bytes() for path in arrays["paths"]], embeddings
 
 
-def cosines(model: Embedder, reference: tuple[list[bytes], Embeddings]) -> np.ndarray:
+def cosines(model: Embedder, reference: tuple[list[bytes], Embeddings]) -> NDArray[np.float32]:
     """The cosine of each photo's embedding with its reference."""
     photos, expected = reference
-    return np.sum(model.infer([model.read(data) for data in photos]) * expected, axis=1)
+    return np.einsum("ij,ij->i", model.infer([model.read(data) for data in photos]), expected)
 
 
 def test_the_default_model_agrees_with_an_independent_implementation(

@@ -40,8 +40,9 @@ def test_a_tau_that_is_no_cosine_is_refused(tau: float) -> None:
 def test_tau_from_a_gallery_is_a_quantile_of_similarities_between_places() -> None:
     """Photos of the same place do not count: tau is exceeded by the wanted share of best other-place similarities."""
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(40, 8))
-    rows = np.repeat(rows / np.linalg.norm(rows, axis=1, keepdims=True), 2, axis=0).astype(np.float32)
+    directions = rng.normal(size=(40, 8))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    rows = np.repeat(directions, 2, axis=0).astype(np.float32)
     places = [f"place {number // 2}" for number in range(80)]
     naive = sorted(max(float(rows[i] @ rows[j]) for j in range(80) if places[j] != places[i]) for i in range(80))
 
