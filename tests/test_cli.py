@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
-import signal
 import subprocess
 import sys
-import time
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +15,6 @@ import pytest
 from placewise.gallery import Gallery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.conftest import TinyModel
 
 
@@ -235,34 +231,33 @@ def test_help_shows_an_example() -> None:
         assert not done.stderr
 
 
-def test_an_interrupt_keeps_what_was_committed(
-    tmp_path: Path, save_photo: Callable[..., Path], tiny_model: TinyModel
-) -> None:
-    """Ctrl-C in the middle of indexing: one line, exit code 130, and the next run finishes the rest."""
-    del tiny_model
-    folder, gallery = tmp_path / "many", tmp_path / "g"
-    first = save_photo(folder / "a" / "0.png", place=0, size=(1200, 1200))
-    for number in range(1, 400):
-        shutil.copy(first, folder / "a" / f"{number}.png")
-    arguments = [sys.executable, "-m", "placewise", "index", str(folder), "--gallery", str(gallery), "--no-cache"]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if gallery.exists() and process.poll() is None:
-            try:
-                with Gallery.open(gallery) as opened:
-                    if len(opened):
-                        break
-            except Exception:  # noqa: BLE001, S110  # the file is just being made
-                pass
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, complaint = process.communicate()
+def test_an_interrupt_keeps_what_was_committed(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the third batch: one line, exit code 130, two batches kept, and the next run does the rest."""
+    gallery = tmp_path / "g"
+    script = """
+        import os, signal, sys
+        from placewise import cli, embed
 
-    assert process.returncode == 130, complaint
-    assert complaint.strip() == "interrupted: what was finished is kept; type the same command again to go on"
+        infer, calls = embed._infer, []
+
+        def interrupted(*arguments):
+            calls.append(1)
+            if len(calls) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            return infer(*arguments)
+
+        embed._infer, embed.BATCH = interrupted, 4
+        cli.main(sys.argv[1:])
+    """
+    arguments = ["index", str(tiny_dataset), "--gallery", str(gallery), "--no-cache"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *arguments], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.strip() == "interrupted: what was finished is kept; type the same command again to go on"
     with Gallery.open(gallery) as opened:
-        kept = len(opened)
-    assert 0 < kept < 400
-    again = json.loads(placewise("index", folder, "--gallery", gallery, "--no-cache", "--json").stdout)
-    assert (again["unchanged"], again["added"], again["photos"]) == (kept, 400 - kept, 400)
+        assert len(opened) == 8
+    again = json.loads(placewise(*arguments, "--json").stdout)
+    assert (again["unchanged"], again["added"], again["photos"]) == (8, 4, 12)
