@@ -238,6 +238,7 @@ def test_an_interrupt_keeps_what_was_committed(tiny_dataset: Path, tmp_path: Pat
         import os, signal, sys
         from placewise import cli, embed
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
         infer, calls = embed._infer, []
 
         def interrupted(*arguments):
