@@ -24,8 +24,9 @@ format: .venv/dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# What PyTorch and fastembed are compared on is left out unless they are installed into .venv too.
 bench: .venv/dev
-	$(BIN)/python benchmarks/embed.py
+	$(BIN)/python benchmarks/all.py
 
 setup: .venv/dev
 

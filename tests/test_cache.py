@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def test_a_damaged_cache_is_one_line(tmp_path: Path, tiny_model: TinyModel) -> N
     file = tmp_path / "cache"
     file.write_bytes(b"not a cache, but long enough to look at" * 30)
 
-    with pytest.raises(CacheError, match=r"^embedding cache .* cannot be used: file is not a database; "):
+    with pytest.raises(CacheError, match=r"^an embedding cache .* cannot be used: file is not a database; "):
         Cache(file, tiny_model)
     assert file.read_bytes().startswith(b"not a cache")
 
@@ -58,3 +59,25 @@ def test_a_cache_folder_that_cannot_be_made_is_one_line(tmp_path: Path, tiny_mod
 
     with pytest.raises(CacheError, match=r"^the cache folder must be writable, got .*; name another one or use no"):
         Cache(tmp_path / "file" / "cache", tiny_model)
+
+
+def test_threads_share_a_cache(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """While one thread writes, others always read the row that they asked for."""
+    wrong: list[int] = []
+    with Cache(tmp_path / "cache", tiny_model) as cache:
+
+        def read(start: int) -> None:
+            for number in range(start, start + 2000):
+                kept = cache.get(bytes([number % 48]))
+                if kept is not None and kept[number % 48] != 1:
+                    wrong.append(number)
+
+        threads = [threading.Thread(target=read, args=(start,)) for start in range(3)]
+        for thread in threads:
+            thread.start()
+        for row in range(48):
+            cache.put([(bytes([row]), np.eye(48, dtype=np.float32)[row])])
+        for thread in threads:
+            thread.join()
+
+    assert not wrong

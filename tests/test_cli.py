@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -71,6 +72,7 @@ def test_validate_index_locate_evaluate(landmarks: Path, tmp_path: Path) -> None
         "embedded": 37,
         "failed": [],
         "photos": 37,
+        "not_in_source": 0,
     }
     assert "37 unchanged" in second.stdout
     assert "nothing had to be embedded" in second.stdout
@@ -154,6 +156,8 @@ def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, t
     foreign.write_bytes(b"not a gallery at all" * 100)
     Gallery.open_for(tiny, tiny_model.card).close()
     photo = tiny_dataset.parent / "p0" / "3.png"
+    graph = tmp_path / "theirs.onnx"
+    graph.write_bytes(b"no graph")
     hostile = tmp_path / "hostile.pth"
     hostile.write_bytes(b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.")
     cases: list[tuple[list[object], str]] = [
@@ -161,19 +165,32 @@ def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, t
         (["index", tiny_dataset], "Missing option '--gallery'. Type 'placewise index --help' for what it takes."),
         (["index", tiny_dataset, "--gallery", foreign], "file is not a database"),
         (["index", tiny_dataset, "--gallery", tiny], "must be used with the model it was made with, tiny"),
-        (["index", tiny_dataset, "--gallery", tmp_path / "g", "--model", "resnet51"], "model must be one of"),
+        (["index", tiny_dataset, "--gallery", tmp_path / "g", "--model", "resnet51"], "did you mean resnet50?"),
         (["index", tiny_dataset, "--gallery", tmp_path / "g", "--model", "resnet50"], "placewise models pull resnet50"),
         (["index", tiny_dataset, "--gallery", tmp_path / "g", "--weights", hostile], "hostile.pth"),
         (["index", tiny_dataset, "--gallery", tmp_path / "g", "--weights", tmp_path / "none.pth"], "none.pth"),
-        (["locate", photo, "--gallery", tmp_path / "none"], "gallery must exist, got no file at"),
-        (["locate", photo, "--gallery", tiny], "model must be one of"),
+        (["locate", photo, "--gallery", tmp_path / "none"], "a gallery must exist, got no file at"),
+        (
+            ["locate", photo, "--gallery", tiny],
+            "model must be a name that 'placewise models' lists or an .onnx file, got",
+        ),
+        (
+            ["locate", photo, "--gallery", tiny, "--model", tmp_path / "gone.onnx"],
+            "must be an .onnx file that is there",
+        ),
+        (["index", tiny_dataset, "--gallery", tmp_path / "g", "--model", graph], "must have a card beside it, got no"),
         (["locate", "--gallery", tiny], "Missing argument 'PHOTO...'."),
         (["locate", photo, "--gallery", tiny, "-k", "0"], "'-k'"),
         (["evaluate", tiny_dataset, "--tau", "7"], "tau must be between -1 and 1, got 7.0"),
         (["evaluate", tiny_dataset, "--tua", "0.5"], "No such option"),
         (["gallery", "info", foreign], "file is not a database"),
-        (["gallery", "import", tmp_path / "g", tmp_path / "none.npz"], "must be a readable .npz archive"),
-        (["models", "pull", "resnet51"], "model must be one of"),
+        (["gallery", "import", tmp_path / "g", tmp_path / "none.npz"], "must be an .npz archive, got no such file"),
+        (["gallery", "import", tmp_path / "g", tmp_path / "x.npz", "--weights", hostile], "must come with --model"),
+        (["evaluate", tiny_dataset, "--report", tmp_path / "none" / "x.html"], "must lie in a folder that exists"),
+        (["evaluate", tiny_dataset, "--report", tmp_path], "must be new or end in .html"),
+        (["evaluate", tiny_dataset, "--answers", "."], "must be new or end in .jsonl"),
+        (["validate", tiny_dataset, "--min-side", "-5"], "'--min-side'"),
+        (["models", "pull", "resnet51"], "did you mean resnet50?"),
         (["locat", photo], "No such command 'locat'"),
     ]
     for arguments, words in cases:
@@ -201,24 +218,91 @@ def test_gallery_housekeeping(landmarks: Path, tmp_path: Path) -> None:
 
 
 def test_models_are_listed_with_what_is_installed() -> None:
-    """The default model is installed with the package, the others only once pulled."""
+    """Only the default model is installed with the package; every model has a line with size, check and licence."""
     rows = json.loads(placewise("models", "list", "--json").stdout)
-    text = placewise("models").stdout
+    head, *lines = placewise("models").stdout.splitlines()
 
-    assert {row["name"]: row["installed"] for row in rows} == {
-        "efficientnet-lite0": True,
-        "resnet50": False,
-        "resnet50-v2": False,
-    }
-    assert "102.5 MB" in text
+    assert [row["name"] for row in rows if row["installed"]] == ["efficientnet-lite0"]
+    assert {row["check"] for row in rows} == {"published prefix", "recorded at first pull"}
+    assert head.split() == ["model", "dim", "size", "installed", "check", "licence"]
+    assert [line.split()[0] for line in lines] == [row["name"] for row in rows]
+    (line,) = (line for line in lines if line.startswith("resnet50 "))
+    assert line.split()[1:7] == ["2048", "102.5", "MB", "no", "published", "prefix"]
+    (line,) = (line for line in lines if line.startswith("cosplace-resnet50-512 "))
+    assert line.split()[1:8] == ["512", "?", "no", "recorded", "at", "first", "pull"]
+
+
+def test_listing_models_brings_nothing_heavy() -> None:
+    """The list needs neither an engine nor a decoder nor the pipeline: it is there at once."""
+    script = """
+        import sys
+        from placewise import cli
+        try:
+            cli.main(["models", "list"])
+        finally:
+            heavy = ("openvino", "onnx", "PIL", "sqlite3", "urllib.request", "placewise.evaluate", "placewise.gallery")
+            print([name for name in heavy if name in sys.modules], file=sys.stderr)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+
+    assert done.stderr == "[]\n"
 
 
 def test_pulling_what_is_installed_needs_no_network() -> None:
-    """A pull of the default model says where its weights are and downloads nothing."""
+    """A pull of the default model says where its weights are and how they were checked, and downloads nothing."""
     done = placewise("models", "pull", "efficientnet-lite0")
 
     assert done.returncode == 0
-    assert done.stdout.endswith("efficientnet-lite0-57934424.pth\n")
+    assert done.stdout.endswith("efficientnet-lite0-57934424.pth\nSHA-256: published prefix\n")
+
+
+def test_a_file_is_a_model(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Somebody's ONNX file indexes, and the gallery finds it again anywhere; once it has gone, a line says so."""
+    graph, gallery = tmp_path / "theirs.onnx", tmp_path / "g"
+    write_colour_model(graph)
+    photo = tiny_dataset.parent / "p0" / "3.png"
+
+    relative = os.path.relpath(graph)
+    indexed = placewise("index", tiny_dataset, "--gallery", gallery, "--model", relative, "--no-cache")
+    evaluated = placewise("evaluate", tiny_dataset, "--model", graph, "--no-cache", "--json")
+    located = placewise("locate", photo, "--gallery", gallery)
+    info = json.loads(placewise("gallery", "info", gallery, "--json").stdout)
+    moved = graph.rename(tmp_path / "moved.onnx")
+    graph.with_suffix(".toml").rename(moved.with_suffix(".toml"))
+
+    assert indexed.returncode == 0, indexed.stderr
+    assert json.loads(evaluated.stdout)["model"]["name"] == "mean-colour"
+    assert "3.png: KNOWN place 0" in located.stdout
+    assert (info["model"], info["dim"]) == ("mean-colour", 3)
+    assert refused("locate", photo, "--gallery", gallery) == (
+        f"model must be an .onnx file that is there, got none at {graph}; put it back or name it with --model"
+    )
+    again = placewise("locate", photo, "--gallery", gallery, "--model", moved)
+    assert again.stdout == located.stdout
+
+
+def write_colour_model(path: Path) -> None:
+    """A graph whose features are the image itself, averaged by its card, and that card."""
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    values = [helper.make_tensor_value_info(name, 1, ["N", 3, 8, 8]) for name in ("pixels", "map")]
+    graph = helper.make_graph([helper.make_node("Identity", ["pixels"], ["map"])], "colour", values[:1], values[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    path.with_suffix(".toml").write_text(
+        """
+        name = "mean-colour"
+        dim = 3
+        licence = "Apache-2.0"
+        pooling = "average"
+        [input]
+        resize = 8
+        crop = 8
+        interpolation = "bilinear"
+        mean = [127.5, 127.5, 127.5]
+        std = [127.5, 127.5, 127.5]
+        """,
+        encoding="utf-8",
+    )
 
 
 def test_help_shows_an_example() -> None:
@@ -257,8 +341,41 @@ def test_an_interrupt_keeps_what_was_committed(tiny_dataset: Path, tmp_path: Pat
     )
 
     assert done.returncode == 130, done.stderr
-    assert done.stderr.strip() == "interrupted: what was finished is kept; type the same command again to go on"
+    assert done.stderr.strip() == "interrupted: what was committed is kept; type the same command again to go on"
     with Gallery.open(gallery) as opened:
         assert len(opened) == 8
     again = json.loads(placewise(*arguments, "--json").stdout)
     assert (again["unchanged"], again["added"], again["photos"]) == (8, 4, 12)
+
+
+def test_places_that_a_terminal_cannot_show_are_escaped(tiny_dataset: Path) -> None:
+    """Output in a narrow encoding shows the code of a character instead of failing."""
+    text = tiny_dataset.read_text(encoding="utf-8").replace("p0/0.png,place 0", "p0/0.png,Łódź").replace("p0/1", "p0/9")
+    tiny_dataset.write_text(text.replace("p0/9", "p0/ł"), encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "placewise", "validate", str(tiny_dataset)],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )
+
+    assert done.returncode == 1
+    assert rb"p0/\u0142" in done.stdout
+
+
+def test_full_output_is_one_line(tiny_dataset: Path) -> None:
+    """Standard output on a full disk is refused in one line, and no traceback follows at exit."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "placewise", "validate", str(tiny_dataset)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 2
+    assert (
+        done.stderr == "error: standard output must be writable, got No space left on device; write to another place\n"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from placewise import demo
+from placewise.errors import OptionError
 from placewise.models import load_model
 from placewise.town import render_town
 
@@ -70,3 +71,29 @@ def test_the_whole_demo_as_a_user_runs_it(tmp_path: Path) -> None:
     assert document["answers"][0]["place"] is not None
     assert document["answers"][2]["known"] is False
     assert Path(document["report"]).is_file()
+
+
+@pytest.mark.usefixtures("small_town")
+def test_towns_do_not_mix(tmp_path: Path) -> None:
+    """Two seeds in one folder give the same two galleries as in two folders."""
+    model = load_model()
+    demo.run_demo(tmp_path / "both", model, seed=0)
+    second = demo.run_demo(tmp_path / "both", model, seed=1)
+    alone = demo.run_demo(tmp_path / "alone", model, seed=1)
+
+    assert second.indexed == alone.indexed
+    assert second.evaluation.tau == alone.evaluation.tau
+
+
+@pytest.mark.usefixtures("small_town")
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    """The demo never writes into a folder that is not its own, and looks at tau before it renders."""
+    (tmp_path / "manifest.csv").write_text("mine", encoding="utf-8")
+    model = load_model()
+
+    with pytest.raises(OptionError, match=r"^the demo's folder must be new, empty or an earlier demo's, got "):
+        demo.run_demo(tmp_path, model)
+    assert [file.name for file in tmp_path.iterdir()] == ["manifest.csv"]
+    with pytest.raises(OptionError, match=r"^tau must be between -1 and 1, got 5$"):
+        demo.run_demo(tmp_path / "new", model, tau=5)
+    assert not (tmp_path / "new").exists()

@@ -14,7 +14,8 @@ import pytest
 from placewise.core import ModelCard
 from placewise.errors import DownloadError
 from placewise.models import find_card
-from placewise.models.download import pull
+from placewise.models.digests import check_of, published_prefix
+from placewise.models.download import pull, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +25,13 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT, or as much of it as ``serve`` says; remembers the ranges asked for."""
+    """Serves CONTENT, or as much of it as ``serve`` says, as one version; remembers the ranges asked for."""
 
     serve = CONTENT
     understands_ranges = True
+    tells_size = True
+    version = '"one"'
+    claims: int | None = None  # the size that it tells, where it is not that of what it serves
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -40,15 +44,26 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        """Answer with what is left from the range's start."""
+        """Answer with what is left from the range's start, if the version asked for is the one served."""
         wanted = self.headers["Range"]
         self.server.ranges.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.understands_ranges else 0
-        body = self.server.serve[start:]
+        same = self.headers["If-Range"] in {None, self.server.version}
+        usable = wanted and same and self.server.understands_ranges
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if usable else 0
+        size = self.server.claims or len(self.server.serve)
+        if start and start >= size:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{size}")
+            self.end_headers()
+            return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
+        if self.server.tells_size:
+            self.send_header("Content-Length", str(size - start))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.send_header("ETag", self.server.version)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(self.server.serve[start:])
 
     def log_message(self, *_: object) -> None:
         """Stay silent."""
@@ -126,3 +141,154 @@ def test_a_source_that_cannot_be_reached_is_one_line(card: ModelCard, server: Se
 
     with pytest.raises(DownloadError, match=r"^http://127\.0\.0\.1:9/weights must be reachable and .*; type the"):
         pull(closed, tmp_path)
+
+
+# Weights whose size and hash nobody publishes
+
+
+@pytest.fixture
+def bare_card(card: ModelCard) -> ModelCard:
+    """A card that knows neither size nor hash."""
+    return dataclasses.replace(card, weights_file="weights.pth", size_bytes=None)
+
+
+def test_an_unknown_size_is_the_servers(bare_card: ModelCard, tmp_path: Path) -> None:
+    """The server's size is told before the bytes come, and the digest of a first pull is recorded beside them."""
+    told: list[int] = []
+
+    path = pull(bare_card, tmp_path, on_size=told.append)
+
+    assert told == [len(CONTENT)]
+    assert path.read_bytes() == CONTENT
+    assert (tmp_path / "weights.pth.sha256").read_text(encoding="ascii") == f"{DIGEST}  weights.pth\n"
+    assert {file.name for file in tmp_path.iterdir()} == {"weights.pth", "weights.pth.sha256"}
+
+
+def test_a_later_pull_must_bring_what_the_first_brought(bare_card: ModelCard, server: Server, tmp_path: Path) -> None:
+    """Other bytes than those recorded are thrown away; without the record they are trusted anew."""
+    pull(bare_card, tmp_path).unlink()
+    server.serve = b"y" * len(CONTENT)
+
+    with pytest.raises(DownloadError) as caught:
+        pull(bare_card, tmp_path)
+
+    other = hashlib.sha256(server.serve).hexdigest()
+    assert str(caught.value) == (
+        f"weights.pth must have the SHA-256 that was recorded at the first pull, {DIGEST[:8]}…, got {other[:8]}…; "
+        "the bytes were thrown away: type the command again, or delete weights.pth.sha256 to trust the new ones"
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.pth.sha256"]
+    (tmp_path / "weights.pth.sha256").unlink()
+    assert pull(bare_card, tmp_path).read_bytes() == server.serve
+
+
+def test_an_unknown_size_resumes_too(bare_card: ModelCard, server: Server, tmp_path: Path) -> None:
+    """A connection that ends before the size that the server told leaves a part, which the next pull completes."""
+    server.serve, server.claims = CONTENT[:500_000], len(CONTENT)
+    with pytest.raises(DownloadError, match=r" must bring 1280000 bytes, got 500000 so far; type the command again"):
+        pull(bare_card, tmp_path)
+    assert not (tmp_path / "weights.pth.sha256").exists()
+    server.serve = CONTENT
+
+    assert pull(bare_card, tmp_path).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=500000-"]
+    assert {file.name for file in tmp_path.iterdir()} == {"weights.pth", "weights.pth.sha256"}
+
+
+def test_two_versions_are_never_joined(bare_card: ModelCard, server: Server, tmp_path: Path) -> None:
+    """Where the file on the server has changed since the part was begun, all of it is brought again."""
+    server.serve, server.claims = b"x" * 500_000, len(CONTENT)
+    with pytest.raises(DownloadError, match="got 500000 so far"):
+        pull(bare_card, tmp_path)
+    server.serve, server.version = CONTENT, '"two"'
+
+    assert pull(bare_card, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("extra", [b"", b"more"])
+def test_a_part_that_holds_everything(bare_card: ModelCard, extra: bytes, tmp_path: Path) -> None:
+    """A pull that was killed at its very end is completed; a part that is too long is thrown away in one line."""
+    (tmp_path / "weights.pth.part").write_bytes(CONTENT + extra)
+
+    if not extra:
+        assert pull(bare_card, tmp_path).read_bytes() == CONTENT
+        return
+    with pytest.raises(
+        DownloadError, match=r" must bring 1280000 bytes, got 1280004; the bytes were thrown away: type"
+    ):
+        pull(bare_card, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_without_a_size_is_refused(bare_card: ModelCard, server: Server, tmp_path: Path) -> None:
+    """Where neither card nor server tells the size, a part could pass for the whole."""
+    server.tells_size = False
+
+    with pytest.raises(
+        DownloadError, match=r" must say how many bytes it has, got no size; pull it with another tool$"
+    ):
+        pull(bare_card, tmp_path)
+
+
+def test_an_address_without_weights_is_one_line(card: ModelCard, tmp_path: Path) -> None:
+    """What the server says of an address that leads nowhere is passed on."""
+    wrong = dataclasses.replace(card, source=card.source.replace("http://127.0.0.1", "http://127.0.0.1:1@localhost"))
+
+    with pytest.raises(
+        DownloadError, match=r" must be reachable and .* writable, got .*; type the command again to go"
+    ):
+        pull(wrong, tmp_path)
+
+
+# Weights that are here already
+
+
+def test_weights_that_are_here_are_checked_again(card: ModelCard, tmp_path: Path) -> None:
+    """By the name where it tells the hash; the file is left alone, and nothing is recorded."""
+    path = pull(card, tmp_path)
+    verify(card, path)
+    path.write_bytes(b"damaged")
+
+    with pytest.raises(
+        DownloadError, match=r" must have the SHA-256 that its name begins to tell, .*; delete .* and type"
+    ):
+        verify(card, path)
+    assert [file.name for file in tmp_path.iterdir()] == [card.weights_file]
+
+
+def test_weights_put_here_by_hand_are_recorded(bare_card: ModelCard, tmp_path: Path) -> None:
+    """What a user copied to its place counts as the first pull; later it must be the same."""
+    path = tmp_path / "weights.pth"
+    path.write_bytes(CONTENT)
+    verify(bare_card, path)
+    assert (tmp_path / "weights.pth.sha256").read_text(encoding="ascii") == f"{DIGEST}  weights.pth\n"
+    path.write_bytes(b"damaged")
+
+    with pytest.raises(DownloadError, match=r"recorded at the first pull, .*; delete .*weights\.pth and type"):
+        verify(bare_card, path)
+
+
+def test_a_damaged_record_is_one_line(bare_card: ModelCard, tmp_path: Path) -> None:
+    """A record without a digest vouches for nothing, and says so."""
+    (tmp_path / "weights.pth.sha256").write_text("not a digest", encoding="ascii")
+
+    with pytest.raises(
+        DownloadError, match=r"weights\.pth\.sha256 must begin with a SHA-256 of 64 digits, got 'not a di"
+    ):
+        pull(bare_card, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "check"),
+    [
+        ("resnet50-0676ba61.pth", "0676ba61", "published prefix"),
+        ("dinov2-small-83141175.onnx", "83141175", "published prefix"),
+        ("ResNet50_512_cosplace.pth", None, "recorded at first pull"),
+        ("clip-vit-b32.onnx", None, "recorded at first pull"),
+        ("net-0676ba6.pth", None, "recorded at first pull"),
+    ],
+)
+def test_which_check_a_name_gets(name: str, prefix: str | None, check: str) -> None:
+    """Eight or more digits at the end of a name are the hash; fewer are part of the name."""
+    assert published_prefix(name) == prefix
+    assert check_of(name) == check

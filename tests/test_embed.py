@@ -134,3 +134,17 @@ def test_another_models_gallery_is_refused(tiny_dataset: Path, tiny_model: TinyM
 
         assert len(gallery) == 12
     assert other.computed == 0
+
+
+def test_photos_that_the_source_does_not_name_are_counted(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """A photo that moved from the gallery to the queries stays in the file until it is removed, and is reported."""
+    with Gallery.open_for(tmp_path / "g", tiny_model.card) as gallery:
+        embed.index(read_source(tiny_dataset), gallery, tiny_model)
+        text = tiny_dataset.read_text(encoding="utf-8").replace("p0/0.png,place 0,gallery", "p0/0.png,place 0,query")
+        tiny_dataset.write_text(text, encoding="utf-8")
+
+        indexed = embed.index(read_source(tiny_dataset), gallery, tiny_model)
+
+    assert (indexed.unchanged, indexed.foreign) == (11, 1)

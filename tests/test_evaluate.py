@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from placewise import evaluate as stage
+from placewise.cache import Cache
 from placewise.core import Source
-from placewise.errors import EvaluationError, OptionError
+from placewise.errors import EvaluationError, ModelError, OptionError
 from placewise.evaluate import evaluate_source, to_json
 from placewise.manifest import read_source
 from placewise.models import load_model
@@ -158,8 +159,43 @@ def test_unreadable_photos_are_reported_and_never_change_a_label(tiny_dataset: P
     assert evaluation.gallery == 11
     for view in (1, 2):
         (tiny_dataset.parent / "p0" / f"{view}.png").unlink()
-    with pytest.raises(EvaluationError, match=r"^at least one gallery photo of 'place 0' must be readable, got none"):
+    with pytest.raises(
+        EvaluationError, match=r"^at least one gallery photo of 'place 0' must be readable, got none \(p0/"
+    ):
         evaluate_source(read_source(tiny_dataset), tiny_model)
+
+
+def test_an_unreadable_photo_without_a_place_is_only_left_out(tiny_dataset: Path, tiny_model: TinyModel) -> None:
+    """Distractors carry no label that could be lost with them."""
+    with tiny_dataset.open("a", encoding="utf-8") as file:
+        file.write("none.png,,gallery\n")
+
+    evaluation = evaluate_source(read_source(tiny_dataset), tiny_model)
+
+    assert [str(failure.photo.path) for failure in evaluation.failures] == ["none.png"]
+
+
+def test_a_model_that_gives_no_unit_vectors_is_refused(
+    tiny_dataset: Path, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Zeros and NaN are neither scored nor cached."""
+    for value in (0, np.nan):
+        monkeypatch.setattr(tiny_model, "infer", lambda rows, value=value: np.full((len(rows), 48), value, np.float32))
+        with Cache(tmp_path / "cache", tiny_model) as cache:
+            with pytest.raises(ModelError, match=r"^model tiny must give embeddings of unit length, got others from "):
+                evaluate_source(read_source(tiny_dataset), tiny_model, cache=cache)
+            assert not cache._store.execute("SELECT * FROM embeddings")
+
+
+def test_answers_replace_nothing_but_answers(tiny_dataset: Path, tiny_model: TinyModel) -> None:
+    """A typo in --answers does not cost the manifest, and is found before anything is embedded."""
+    before = tiny_dataset.read_bytes()
+
+    with pytest.raises(OptionError, match=r"^an output file must be new or end in \.jsonl to be replaced, got "):
+        evaluate_source(read_source(tiny_dataset), tiny_model, answers=tiny_dataset)
+
+    assert tiny_dataset.read_bytes() == before
+    assert tiny_model.computed == 0
 
 
 def test_the_original_experiments_size_on_real_photos(photos_root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import signal
 import sqlite3
@@ -17,7 +18,7 @@ import pytest
 
 from placewise.core import Embeddings, Photo, Position
 from placewise.errors import GalleryError, ModelMismatchError
-from placewise.gallery import Gallery, export_npz, import_npz
+from placewise.gallery import Gallery
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModel
@@ -95,8 +96,9 @@ def test_another_models_embeddings_are_refused(path: Path, tiny_model: TinyModel
         Gallery.open_for(path, other)
 
     assert str(caught.value) == (
-        f"gallery {path} must be used with the model it was made with, tiny ({tiny_model.card.fingerprint[:8]}), "
-        f"got other ({other.fingerprint[:8]}); use that model or index into another file"
+        f"gallery {path} must be used with the model it was made with, tiny with no weights "
+        f"({tiny_model.card.fingerprint[:8]}), got other with no weights ({other.fingerprint[:8]}); "
+        f"use that model and its weights, or index into another file"
     )
     assert path.read_bytes() == before
 
@@ -136,9 +138,10 @@ def test_files_that_are_no_gallery_are_refused(tmp_path: Path, path: Path, tiny_
         db.execute("PRAGMA user_version = 99")
     db.close()
     expected = {
-        tmp_path / "none": f"gallery must exist, got no file at {tmp_path / 'none'}",
+        tmp_path
+        / "none": f"a gallery must exist, got no file at {tmp_path / 'none'}; correct the path or make it first",
         foreign: f"{foreign} must be a gallery, got another program's file; name another one",
-        text: f"gallery {text} cannot be used: file is not a database; "
+        text: f"a gallery {text} cannot be used: file is not a database; "
         "the file is damaged or of another kind; restore a copy or make it anew",
         newer: f"{newer} must have format 1, got format 99; use the version of placewise that wrote it",
     }
@@ -189,6 +192,75 @@ def test_readers_work_while_a_writer_writes(path: Path, tiny_model: TinyModel) -
         assert len(reader.contents().photos) == 4
 
 
+def test_a_copy_of_a_killed_writers_file_holds_its_batches(path: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
+    """Each batch goes into the file itself: a copy without SQLite's companions opens with all that was committed."""
+    writer = Gallery.open_for(path, tiny_model.card)
+    writer.upsert([Photo(PurePosixPath("c.jpg"), "gallery")], [None], embeddings(1))
+    shutil.copy(path, tmp_path / "copy.gallery")
+    writer.close()
+
+    with Gallery.open(tmp_path / "copy.gallery") as copy:
+        assert len(copy) == 4
+
+
+def test_exact_and_fast_embeddings_are_not_mixed(path: Path, tiny_model: TinyModel) -> None:
+    """Writing with another precision or decoding than the gallery was begun with is refused; reading is not."""
+    exact = dataclasses.replace(tiny_model.card, precision="float32", decode="full")
+
+    with pytest.raises(ModelMismatchError) as caught:
+        Gallery.open_for(path, exact)
+
+    assert str(caught.value) == (
+        f"gallery {path} must be written as it was begun, with --precision auto --decode fast, "
+        f"got float32 and full; use these or another file"
+    )
+    with Gallery.open(path) as gallery:
+        gallery.check_model(exact)
+
+
+def test_processes_that_make_the_same_gallery_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Four processes that create one file and write to it at once all succeed, and all their photos are there."""
+    script = """
+        import sys
+        from pathlib import PurePosixPath
+        import numpy as np
+        from placewise.core import Photo
+        from placewise.gallery import Gallery
+        from tests.conftest import TinyModel
+        row = np.zeros((1, 48), np.float32)
+        row[:, 0] = 1
+        with Gallery.open_for(sys.argv[1], TinyModel().card) as gallery:
+            for number in range(10):
+                gallery.upsert([Photo(PurePosixPath(f"{sys.argv[2]}/{number}.jpg"), "gallery")], [None], row)
+    """
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "g"), str(number)],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        for number in range(4)
+    ]
+    complaints = [process.communicate()[1] for process in processes]
+
+    assert [process.returncode for process in processes] == [0] * 4, complaints
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert len(gallery) == 40
+
+
+@pytest.mark.parametrize("damage", ["substr(embedding, 2)", "'text'", "zeroblob(192)", "NULL || ''"])
+def test_damaged_rows_are_found_when_they_are_read(path: Path, damage: str) -> None:
+    """An embedding that was cut, replaced or zeroed is an error of one line, never a wrong similarity."""
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA writable_schema = 1")
+        db.execute(f"UPDATE photos SET embedding = coalesce({damage}, '') WHERE id = 2")
+    db.close()
+
+    with Gallery.open(path) as gallery, pytest.raises(GalleryError, match=r"it is damaged; restore a copy or make it"):
+        gallery.contents()
+
+
 def test_a_kill_keeps_every_committed_batch(path: Path, tiny_model: TinyModel) -> None:
     """After SIGKILL in the middle of writing, the file opens and holds whole batches only, all that were reported."""
     script = """
@@ -224,59 +296,3 @@ def test_a_kill_keeps_every_committed_batch(path: Path, tiny_model: TinyModel) -
                 batches[photo.path.parts[0]] = batches.get(photo.path.parts[0], 0) + 1
         assert set(batches.values()) == {10}
         assert {str(batch) for batch in reported} <= batches.keys()
-
-
-def test_export_and_import_are_a_round_trip(path: Path, tmp_path: Path) -> None:
-    """An exported archive holds embeddings and paths as plain arrays, and makes an equal gallery."""
-    archive, copy = tmp_path / "city.npz", tmp_path / "copy.gallery"
-
-    with Gallery.open(path) as gallery:
-        assert export_npz(gallery, archive) == 3
-    assert import_npz(archive, copy) == 3
-
-    with np.load(archive, allow_pickle=False) as arrays:
-        np.testing.assert_array_equal(arrays["embeddings"], embeddings(3))
-        assert arrays["paths"].tolist() == ["a/1.jpg", "a/2.jpg", "b.jpg"]
-    with Gallery.open(copy) as gallery, Gallery.open(path) as original:
-        assert gallery.contents().photos == PHOTOS
-        assert gallery.card == original.card
-
-
-def test_an_empty_gallery_is_exported_and_imported(tmp_path: Path, tiny_model: TinyModel) -> None:
-    """No photos are no special case."""
-    with Gallery.open_for(tmp_path / "empty.gallery", tiny_model.card) as gallery:
-        assert export_npz(gallery, tmp_path / "empty.npz") == 0
-    assert import_npz(tmp_path / "empty.npz", tmp_path / "again.gallery") == 0
-    with Gallery.open(tmp_path / "again.gallery") as gallery:
-        assert gallery.contents().embeddings.shape == (0, 48)
-
-
-def test_a_bare_archive_needs_its_models_card(tmp_path: Path, tiny_model: TinyModel) -> None:
-    """An archive of embeddings and paths alone, as other scripts write it, is taken once the model is named."""
-    bare, file = tmp_path / "bare.npz", tmp_path / "bare.gallery"
-    np.savez(bare, embeddings=embeddings(2), paths=np.array(["x.jpg", "y.jpg"]))
-
-    with pytest.raises(GalleryError) as caught:
-        import_npz(bare, file)
-    assert str(caught.value) == (
-        f"{bare} must name its model in an array 'card', got none; say which model made it with --model"
-    )
-    assert not file.exists()
-    assert import_npz(bare, file, card=tiny_model.card) == 2
-
-
-def test_archives_that_cannot_be_used_are_refused(tmp_path: Path, tiny_model: TinyModel) -> None:
-    """Missing, damaged, pickled and incomplete archives make no gallery."""
-    damaged, pickled, incomplete = (tmp_path / name for name in ("damaged.npz", "pickled.npz", "incomplete.npz"))
-    damaged.write_bytes(b"PK\x03\x04 no archive")
-    np.savez(pickled, embeddings=np.array([{}], dtype=object), paths=np.array(["x"]))
-    np.savez(incomplete, embeddings=embeddings(1))
-    mixed = tmp_path / "mixed.npz"
-    np.savez(mixed, embeddings=embeddings(2), paths=np.array(["x", "y"]), places=np.array(["only one"]))
-    text = tmp_path / "text.npz"
-    np.savez(text, embeddings=np.array(["a"]), paths=np.array(["x"]))
-
-    for archive in (tmp_path / "none.npz", damaged, pickled, incomplete, mixed, text):
-        with pytest.raises(GalleryError):
-            import_npz(archive, tmp_path / "out.gallery", card=tiny_model.card)
-    assert not (tmp_path / "out.gallery").exists()

@@ -16,13 +16,15 @@ from PIL import Image
 
 from placewise.core import InputRule
 from placewise.errors import CheckpointError, ModelError
+from placewise.models.builder import Builder, Conv, Features
 from placewise.models.checkpoint import read_checkpoint
-from placewise.models.graphs import ARCHITECTURES, Builder, Conv, Features, build_graph
+from placewise.models.graphs import ARCHITECTURES, build_graph
 
 State = dict[str, NDArray[Any]]
 
 IMAGENET = InputRule(64, 64, "bilinear", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 LITE0 = InputRule(256, 224, "bicubic", mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
+WHOLE = InputRule(512, None, "bilinear", IMAGENET.mean, IMAGENET.std)
 RESNETS: dict[str, tuple[Literal["basic", "bottleneck"], tuple[int, ...], int]] = {
     "resnet18": ("basic", (2, 2, 2, 2), 512),
     "resnet34": ("basic", (3, 4, 6, 3), 512),
@@ -40,12 +42,13 @@ def run(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.array(model(images)[0])
 
 
-def patterns(crop: int) -> NDArray[np.uint8]:
+def patterns(height: int, width: int | None = None) -> NDArray[np.uint8]:
     """Four images that differ in colour and structure: waves, stripes, noise and black."""
-    y, x = np.mgrid[:crop, :crop] / crop
+    width = width or height
+    y, x = np.mgrid[:height, :width] / height
     waves = np.stack([np.sin(9 * x), np.cos(7 * y), np.sin(5 * (x + y))], axis=-1) * 127 + 128
     stripes = np.stack([x > 0.5, y > 0.3, x > y], axis=-1) * 255.0
-    noise = np.random.default_rng(0).uniform(0, 255, (crop, crop, 3))
+    noise = np.random.default_rng(0).uniform(0, 255, (height, width, 3))
     return np.stack([waves, stripes, noise, np.zeros_like(noise)]).astype(np.uint8)
 
 
@@ -94,6 +97,25 @@ def random_resnet(name: str) -> State:
 
 def torch_resnet(torch: ModuleType, name: str, state: State, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """ResNet v1.5 written from its paper, batch norms unfolded: the reference of the graphs."""
+    x = torch_features(torch, name, state, images)
+    embeddings: NDArray[np.float32] = torch.nn.functional.normalize(x.mean((2, 3)), dim=1).numpy()
+    return embeddings
+
+
+def torch_gem(torch: ModuleType, name: str, state: State, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The head of CosPlace and EigenPlaces, written from their description: L2, GeM, fully connected, L2."""
+    functional = torch.nn.functional
+    weights = {key: torch.from_numpy(value) for key, value in state.items()}
+    x = functional.normalize(torch_features(torch, name, torchvision_names(state), images), dim=1)
+    power = weights["aggregation.1.p"]
+    x = x.clamp(min=1e-6).pow(power).mean((2, 3)).pow(1 / power)
+    x = functional.linear(x, weights["aggregation.3.weight"], weights["aggregation.3.bias"])
+    embeddings: NDArray[np.float32] = functional.normalize(x, dim=1).numpy()
+    return embeddings
+
+
+def torch_features(torch: ModuleType, name: str, state: State, images: NDArray[np.uint8]) -> Any:
+    """The last feature map of a ResNet, ``(N, dim, h, w)``."""
     functional = torch.nn.functional
     weights = {key: torch.from_numpy(value) for key, value in state.items()}
     block, layers, _ = RESNETS[name]
@@ -119,8 +141,36 @@ def torch_resnet(torch: ModuleType, name: str, state: State, images: NDArray[np.
             shortcut = f"{prefix}.downsample.0"
             x = conv_bn(x, shortcut, f"{prefix}.downsample.1", stride) if f"{shortcut}.weight" in weights else x
             x = (x + y).relu()
-    embeddings: NDArray[np.float32] = functional.normalize(x.mean((2, 3)), dim=1).numpy()
-    return embeddings
+    return x
+
+
+CHILDREN = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+"""A ResNet's children in torchvision, without pooling and classifier; CosPlace counts them."""
+
+
+def random_gem(name: str, dim: int) -> State:
+    """The state dict of a ResNet with CosPlace's head, under its names, from a fixed seed."""
+    random = np.random.default_rng(7)
+    state: State = {}
+    for key, value in random_resnet(name).items():
+        child, _, rest = key.partition(".")
+        if child in CHILDREN:
+            state[f"backbone.{CHILDREN.index(child)}.{rest}"] = value
+    channels = RESNETS[name][2]
+    state["aggregation.1.p"] = np.array([2.7], np.float32)
+    state["aggregation.3.weight"] = random.normal(0, channels**-0.5, (dim, channels)).astype(np.float32)
+    state["aggregation.3.bias"] = random.normal(0, 0.01, dim).astype(np.float32)
+    return state
+
+
+def torchvision_names(state: State) -> State:
+    """The backbone of a CosPlace checkpoint under torchvision's names."""
+    renamed: State = {}
+    for key, value in state.items():
+        if key.startswith("backbone."):
+            _, child, rest = key.split(".", 2)
+            renamed[f"{CHILDREN[int(child)]}.{rest}"] = value
+    return renamed
 
 
 def write_safetensors(path: Path, state: State) -> None:
@@ -230,6 +280,65 @@ def test_resnets_agree_with_torch(name: str) -> None:
     assert largest.min() > 5e-3, "images that embed alike would prove nothing"
 
 
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+@pytest.mark.parametrize(
+    ("name", "dim", "sizes"), [("resnet18", 32, ((200, 267), (225, 224), (97, 64))), ("resnet50", 512, ((200, 267),))]
+)
+def test_gem_heads_agree_with_torch_on_whole_images(
+    name: str, dim: int, sizes: tuple[tuple[int, int], ...], form: str, tmp_path: Path
+) -> None:
+    """CosPlace's networks, from checkpoints as PyTorch writes them, agree with PyTorch at sizes no grid divides."""
+    torch = pytest.importorskip("torch")
+    state, path = random_gem(name, dim), tmp_path / f"{form}.pth"
+    tensors = {key: torch.from_numpy(value) for key, value in state.items()}
+    tensors["aggregation.1.p"] = torch.nn.Parameter(tensors["aggregation.1.p"])
+    torch.save(tensors, path, _use_new_zipfile_serialization=form == "zip")
+
+    graph = build_graph(f"{name}-gem", read_checkpoint(path), WHOLE, dim=dim)
+
+    for size in sizes:
+        images = patterns(*size)
+        expected = torch_gem(torch, name, state, images)
+        embeddings = run(graph, images)
+        assert embeddings.shape == (4, dim)
+        np.testing.assert_allclose(embeddings, expected, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+        largest = np.abs(expected[:, None] - expected).max(axis=-1)[~np.eye(4, dtype=bool)]
+        assert largest.min() > 5e-3, "images that embed alike would prove nothing"
+
+
+@pytest.mark.parametrize("name", ["resnet34", "resnet101", "resnet152"])
+def test_gem_heads_of_every_depth(name: str) -> None:
+    """The deeper and shallower backbones take the same head."""
+    torch = pytest.importorskip("torch")
+    state, images = random_gem(name, 16), patterns(64)
+
+    embeddings = run(build_graph(f"{name}-gem", state, IMAGENET, dim=16), images)
+
+    np.testing.assert_allclose(embeddings, torch_gem(torch, name, state, images), atol=1e-5)
+
+
+def test_whole_images_are_declared_free() -> None:
+    """Without a crop height and width of the graph's input are free, and the graph is valid."""
+    onnx = pytest.importorskip("onnx")
+    graph = build_graph("resnet18-gem", random_gem("resnet18", 32), WHOLE)
+
+    onnx.checker.check_model(graph, full_check=True)
+    declared = onnx.load_from_string(graph).graph
+    described = [onnx.helper.printable_value_info(value) for value in (*declared.input, *declared.output)]
+    assert described == ["%images[UINT8, NxHxWx3]", "%embeddings[FLOAT, Nx32]"]
+
+
+def test_average_pooling_takes_whole_images_too() -> None:
+    """A crop is a matter of the card, not of the architecture: ResNets average any size."""
+    torch = pytest.importorskip("torch")
+    state, images = random_resnet("resnet18"), patterns(90, 131)
+
+    embeddings = run(build_graph("resnet18", state, WHOLE), images)
+
+    np.testing.assert_allclose(embeddings, torch_resnet(torch, "resnet18", state, images), atol=1e-5)
+
+
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
 def test_resnet50_from_every_format(form: str, tmp_path: Path) -> None:
     """Weights that went through each file format build the very graph of the weights in memory."""
@@ -281,10 +390,20 @@ def test_linear_follows_its_formula() -> None:
     state = {"head.weight": np.array([[1.0, 0, 2], [0, -1, 0]]), "head.bias": np.array([0.5, 7])}
     images = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
 
-    result = embed(lambda net, x: net.linear(net.global_average_pool(x), "head", 2), state, images)
+    result = embed(lambda net, x: net.linear(net.global_average_pool(x), "head"), state, images)
 
     mean = images.mean(axis=(1, 2))
     np.testing.assert_allclose(result, mean @ state["head.weight"].T + state["head.bias"], rtol=1e-6)
+
+
+def test_generalised_mean_follows_its_formula() -> None:
+    """GeM of a channel is the p-th root of the mean of p-th powers, of what is at least 1e-6."""
+    images = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
+
+    result = embed(lambda net, x: net.generalised_mean_pool(x, "gem"), {"gem.p": np.array([3.5])}, images)
+
+    powers = np.maximum(images.astype(np.float64), 1e-6) ** 3.5
+    np.testing.assert_allclose(result, powers.mean(axis=(1, 2)) ** (1 / 3.5), rtol=1e-5)
 
 
 def test_zero_vectors_stay_zero() -> None:
@@ -321,6 +440,54 @@ def test_unknown_architectures_are_refused() -> None:
         build_graph("resnet51", {}, IMAGENET)
 
     assert str(caught.value) == f"architecture must be one of {', '.join(ARCHITECTURES)}, got 'resnet51'"
+
+
+def test_lite0_needs_a_crop(lite0_state: State) -> None:
+    """TensorFlow's padding depends on the size of the input, so that a free size is refused in one line."""
+    with pytest.raises(ModelError) as caught:
+        build_graph("efficientnet-lite0", lite0_state, WHOLE)
+
+    assert str(caught.value) == (
+        "a network that pads as TensorFlow does must have an input of one size, got none; name a crop"
+    )
+
+
+@pytest.mark.parametrize(("architecture", "dim", "got"), [("resnet18-gem", 64, 32), ("resnet18", 2048, 512)])
+def test_another_dimension_is_refused(architecture: str, dim: int, got: int) -> None:
+    """Weights of another dimension than the card's are refused, though the architecture is the same."""
+    state = random_gem("resnet18", 32) if architecture.endswith("gem") else random_resnet("resnet18")
+    with pytest.raises(CheckpointError) as caught:
+        build_graph(architecture, state, WHOLE, dim=dim)
+
+    assert str(caught.value) == (
+        f"weights must give embeddings of dimension {dim}, got {got}; choose the weights of this model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        ({"aggregation.1.p": None}, "1 missing (aggregation.1.p)"),
+        ({"aggregation.1.p": np.array(3.0)}, "1 of another shape (aggregation.1.p () for (1,))"),
+        (
+            {"aggregation.3.weight": None},
+            "1 missing (aggregation.3.weight), 1 of another shape (aggregation.3.bias (32,) for (0,))",
+        ),
+        (
+            {"aggregation.3.weight": np.zeros(3)},
+            "2 of another shape (aggregation.3.weight (3,) for (3, 512), aggregation.3.bias (32,) for (3,))",
+        ),
+        ({"fc.weight": np.zeros((1000, 512))}, "1 left over (fc.weight)"),
+    ],
+)
+def test_almost_fitting_heads_are_refused(change: dict[str, NDArray[Any] | None], got: str) -> None:
+    """A key of the head too many, too few or of another shape is refused by name."""
+    state = {key: value for key, value in {**random_gem("resnet18", 32), **change}.items() if value is not None}
+    with pytest.raises(CheckpointError) as caught:
+        build_graph("resnet18-gem", state, WHOLE)
+
+    expected = f"weights must fit resnet18-gem, got keys {got}; choose the weights of this architecture"
+    assert str(caught.value) == expected
 
 
 def test_other_networks_are_refused(lite0_state: State) -> None:

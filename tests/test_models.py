@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from placewise.core import Embedder, Embeddings
 from placewise.errors import CheckpointError, OptionError, WeightsMissingError
 from placewise.models import MODELS, find_card, installed_weights, load_model
+from placewise.models.download import verify
 
 CANONICAL_FINGERPRINT = "df27829b6be6bc8cd45bb72aba1a7821"
 """Keys every cache and gallery out there: a change makes all of them useless."""
@@ -93,6 +96,19 @@ def test_embeddings_are_unit_rows_in_order(exact_model: Embedder) -> None:
     assert exact_model.embed([]).shape == (0, 1280)
 
 
+def test_threads_share_a_model(exact_model: Embedder) -> None:
+    """Four threads that embed at once each get their own images' embeddings."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(4)]
+    expected = exact_model.embed(pictures)
+
+    def embed(number: int) -> bool:
+        return all(np.array_equal(exact_model.embed([pictures[number]])[0], expected[number]) for _ in range(10))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(embed, range(4)))
+
+
 def test_precision_and_decoding_are_part_of_the_variant_and_not_of_the_fingerprint(exact_model: Embedder) -> None:
     """A gallery made with one precision answers with another; a cache keeps them apart."""
     fast = load_model(precision="float32")
@@ -102,26 +118,28 @@ def test_precision_and_decoding_are_part_of_the_variant_and_not_of_the_fingerpri
 
 
 def test_every_card_can_be_found_and_is_complete() -> None:
-    """Each card is filed under its own name and states licence, size, source and a hash in its file's name."""
+    """Each card is filed under its own name, states licence and source, and its file's name is its own."""
     for name, card in MODELS.items():
         assert find_card(name) is card
         assert card.name == name
         assert card.licence
-        assert card.size_bytes > 1_000_000
+        assert card.size_bytes is None or card.size_bytes > 1_000_000
         assert card.source.startswith(("https://", "package:"))
         assert len({other.weights_file for other in MODELS.values()}) == len(MODELS)
 
 
 def test_an_unknown_model_is_one_line() -> None:
-    """The line names the models there are."""
+    """The line says what a model can be, and which one was probably meant."""
     with pytest.raises(OptionError) as caught:
         load_model("resnet51")
-    assert str(caught.value) == ("model must be one of efficientnet-lite0, resnet50, resnet50-v2, got 'resnet51'")
+    assert str(caught.value) == (
+        "model must be a name that 'placewise models' lists or an .onnx file, got 'resnet51'; did you mean resnet50?"
+    )
 
 
 def test_unknown_options_are_one_line() -> None:
     """A misspelt precision or decode is refused, not silently the default."""
-    with pytest.raises(OptionError, match=r"^precision must be one of auto, float32, got 'float16'$"):
+    with pytest.raises(OptionError, match=r"^precision must be one of auto, float32, int8, got 'float16'$"):
         load_model(precision="float16")  # type: ignore[arg-type]  # the point of the test
     with pytest.raises(OptionError, match=r"^decode must be one of fast, full, got 'quick'$"):
         load_model(decode="quick")  # type: ignore[arg-type]  # likewise
@@ -147,6 +165,36 @@ def test_weights_whose_name_tells_another_hash_are_refused(monkeypatch: pytest.M
 
     with pytest.raises(CheckpointError, match=r"resnet50-0676ba61\.pth must have a SHA-256 that begins with 0676ba61"):
         load_model("resnet50")
+
+
+def test_weights_that_changed_since_the_first_pull_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where no hash is published, the recorded one is checked at every load, before anything else is read."""
+    monkeypatch.setenv("PLACEWISE_MODELS", str(tmp_path))
+    card = find_card("cosplace-resnet18-32")
+    weights = tmp_path / card.weights_file
+    weights.write_bytes(b"first")
+    verify(card, weights)
+    weights.write_bytes(b"damaged")
+
+    with pytest.raises(CheckpointError) as caught:
+        load_model("cosplace-resnet18-32")
+    was, now = (hashlib.sha256(data).hexdigest()[:8] for data in (b"first", b"damaged"))
+    assert str(caught.value) == (
+        f"{weights.name} must have the SHA-256 that was recorded when it was pulled first, {was}…, got {now}…; "
+        f"delete it to pull it again, or {weights.name}.sha256 to trust what came now"
+    )
+
+
+@pytest.mark.parametrize("name", ["cosplace-resnet18-32", "dinov2-base", "dinov2-small"])
+def test_what_is_no_weights_file_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nonsense under the name of published weights is refused by its name, its format or its hash."""
+    monkeypatch.setenv("PLACEWISE_MODELS", str(tmp_path))
+    (tmp_path / find_card(name).weights_file).write_bytes(b"nonsense")
+
+    with pytest.raises(CheckpointError) as caught:
+        load_model(name)
+    assert len(str(caught.value).splitlines()) == 1
+    assert find_card(name).weights_file in str(caught.value)
 
 
 def test_weights_of_another_architecture_are_refused() -> None:

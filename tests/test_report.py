@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from placewise import doctor
-from placewise.errors import EvaluationError
+from placewise.errors import OptionError
 from placewise.evaluate import evaluate_source
 from placewise.manifest import read_source
 from placewise.report import write_report
@@ -89,10 +89,15 @@ def test_a_photo_that_has_gone_leaves_a_gap_and_a_report(
     assert 'class="missing"' in (tmp_path / "out.html").read_text(encoding="utf-8")
 
 
-def test_a_folder_that_does_not_exist_is_one_line(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
-    """The line names the file and says what to do."""
+def test_a_report_replaces_nothing_but_reports(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
+    """A missing folder, a folder or another kind of file in the way is one line, and nothing is lost."""
     source = read_source(tiny_dataset)
     evaluation = evaluate_source(source, tiny_model)
+    before = tiny_dataset.read_bytes()
 
-    with pytest.raises(EvaluationError, match=r"out\.html must be writable, got .*; name another file$"):
-        write_report(evaluation, source, tmp_path / "none" / "out.html")
+    for out in (tmp_path / "none" / "out.html", tmp_path, tiny_dataset):
+        with pytest.raises(OptionError, match=r"^an output file must "):
+            write_report(evaluation, source, out)
+    assert tiny_dataset.read_bytes() == before
+    write_report(evaluation, source, tmp_path / "out.html")
+    write_report(evaluation, source, tmp_path / "out.html")

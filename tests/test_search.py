@@ -48,6 +48,30 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(by_blocks.ids, at_once.ids)
 
 
+def test_equal_vectors_are_equally_similar_wherever_they_stand() -> None:
+    """Copies of a vector tie exactly and come in the order of ids, for a query alone and among others alike."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(301, 1280))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    copies = rng.permutation(300)[:40]
+    vectors[copies] = vectors[copies[0]]
+    rows = vectors.astype(np.float32)
+    queries = np.concatenate([rows[copies[:3]], rows[:61]]) + np.float32(0.01)
+    searcher = ExactSearcher(1280)
+    searcher.upsert(np.arange(301), rows)
+
+    together = searcher.search(queries, 50)
+    complete = searcher.search(queries, 301)
+
+    np.testing.assert_array_equal(complete.ids[:, :50], together.ids)
+    for number, query in enumerate(queries):
+        alone = searcher.search(query[np.newaxis], 50)
+        np.testing.assert_array_equal(alone.ids[0], together.ids[number])
+        np.testing.assert_array_equal(alone.similarities[0], together.similarities[number])
+    assert together.ids[0][:40].tolist() == sorted(copies.tolist())
+    assert len(set(together.similarities[0][:40].tolist())) == 1
+
+
 def test_upsert_replaces_and_delete_removes() -> None:
     """An id holds the last vector given for it; deleted ids are gone, unknown ones are ignored."""
     eye = np.eye(3, dtype=np.float32)

@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from placewise.archive import export_npz, import_npz
     from placewise.cache import Cache
     from placewise.core import Answer, Embedder, Finding, Hit, ModelCard, Photo, Position, Source
     from placewise.doctor import Examination, examine
     from placewise.embed import embed_photos, index
     from placewise.errors import PlacewiseError
     from placewise.evaluate import Evaluation, evaluate_source
-    from placewise.gallery import Gallery, export_npz, import_npz
+    from placewise.gallery import Gallery
     from placewise.locate import Locator
     from placewise.manifest import read_source
     from placewise.models import MODELS, load_model
@@ -40,8 +41,8 @@ _HOME = {
     "embed_photos": "embed",
     "evaluate_source": "evaluate",
     "examine": "doctor",
-    "export_npz": "gallery",
-    "import_npz": "gallery",
+    "export_npz": "archive",
+    "import_npz": "archive",
     "index": "embed",
     "load_model": "models",
     "read_source": "manifest",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from placewise.core import Embedder, Embeddings
 
 _FORMAT = Format(
-    noun="embedding cache",
+    noun="an embedding cache",
     application_id=0x50574543,  # "PWEC"
     version=1,
     schema="""

@@ -6,23 +6,25 @@ Reports go to standard output, progress and complaints to standard error. Exit c
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+import warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from placewise.errors import PlacewiseError
+from placewise.errors import OptionError, PlacewiseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from placewise.cache import Cache
-    from placewise.core import Embedder
+    from placewise.core import Embedder, ModelCard
     from placewise.embed import Failure
 
 # Library modules are imported inside the commands: 'placewise --help' must not wait for a network engine.
@@ -39,6 +41,14 @@ _gallery = click.option(
 _weights = click.option(
     "--weights", type=click.Path(path_type=Path), help="A checkpoint of the model's architecture to use instead."
 )
+_device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: a CUDA device where there is one.",
+)
+_MODEL_HELP = "A name that 'placewise models' lists, or an .onnx file with a card (.toml) beside it."
 _tau = click.option("--tau", type=float, default=0.50, show_default=True, help="Below this similarity: UNKNOWN.")
 
 
@@ -57,15 +67,14 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--precision",
-            type=click.Choice(["auto", "float32"]),
+            type=click.Choice(["auto", "float32", "int8"]),
             default="auto",
             show_default=True,
-            help="auto: bfloat16 where the processor has it.",
+            help="auto: bfloat16 where the processor has it; int8: what 'placewise models quantise' made.",
         ),
+        _device,
         _weights,
-        click.option(
-            "--model", default="efficientnet-lite0", show_default=True, help="A name that 'placewise models' lists."
-        ),
+        click.option("--model", default="efficientnet-lite0", show_default=True, help=_MODEL_HELP),
     ):
         command = option(command)
     return command
@@ -87,7 +96,13 @@ def app() -> None:
 
 @app.command()
 @_source
-@click.option("--min-side", default=64, show_default=True, help="Shorter sides below this are too small, in pixels.")
+@click.option(
+    "--min-side",
+    default=64,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Shorter sides below this are too small, in pixels.",
+)
 @_json
 def validate(source: Path, min_side: int, as_json: bool) -> None:
     """Say what is wrong with a dataset, all of it in one run.
@@ -120,6 +135,7 @@ def index(
     weights: Path | None,
     precision: str,
     decode: str,
+    device: str,
     cache_path: Path | None,
     no_cache: bool,
     as_json: bool,
@@ -136,7 +152,7 @@ def index(
     from placewise.manifest import read_source
 
     rows = read_source(source)
-    embedder = _load(model, weights, precision, decode)
+    embedder = _load(model, weights, precision, decode, device)
     with (
         _cache(embedder, cache_path, no_cache=no_cache) as cache,
         Gallery.open_for(gallery_path, embedder.card) as gallery,
@@ -158,9 +174,18 @@ def index(
 @click.option("-k", default=5, show_default=True, type=click.IntRange(min=1), help="Hits shown for each photo.")
 @_tau
 @_weights
+@click.option("--model", help=f"{_MODEL_HELP} Default: the model that made the gallery.")
+@_device
 @_json
 def locate(
-    photos: tuple[Path, ...], gallery_path: Path, k: int, tau: float, weights: Path | None, as_json: bool
+    photos: tuple[Path, ...],
+    gallery_path: Path,
+    k: int,
+    tau: float,
+    weights: Path | None,
+    model: str | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Say which place each photo shows, or UNKNOWN.
 
@@ -170,9 +195,12 @@ def locate(
     from placewise import show
     from placewise.gallery import Gallery
     from placewise.locate import Locator
+    from placewise.models import model_of, weights_of
 
     with Gallery.open(gallery_path) as gallery:
-        embedder = _load(gallery.card.name, weights, "auto", "fast")
+        card = gallery.card
+        own_weights = None if model else weights_of(card)
+        embedder = _load(model or model_of(card), weights or own_weights, card.precision, card.decode, device)
         locator = Locator(gallery, embedder, tau=tau)
     answers, failures = locator.locate_many(photos, k=k)
     if as_json:
@@ -199,6 +227,7 @@ def evaluate(
     weights: Path | None,
     precision: str,
     decode: str,
+    device: str,
     cache_path: Path | None,
     no_cache: bool,
     answers: Path | None,
@@ -212,18 +241,20 @@ def evaluate(
     """
     from placewise import show
     from placewise.evaluate import evaluate_source, to_json
+    from placewise.files import check_output
     from placewise.manifest import read_source
     from placewise.report import write_report
 
+    if report:
+        check_output(report, ".html")
     rows = read_source(source)
-    embedder = _load(model, weights, precision, decode)
+    embedder = _load(model, weights, precision, decode, device)
     with _cache(embedder, cache_path, no_cache=no_cache) as cache, _progress() as progress:
         evaluation = evaluate_source(rows, embedder, tau=tau, cache=cache, answers=answers, on_progress=progress.show)
+    _print(to_json(evaluation) if as_json else show.evaluation_text(evaluation))
     if report:
         write_report(evaluation, rows, report)
-    _print(to_json(evaluation) if as_json else show.evaluation_text(evaluation))
-    if report and not as_json:
-        _print(f"\nreport: {report}")
+        click.echo(f"report: {report}", err=as_json)
     _complain(evaluation.failures)
     if evaluation.failures:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
@@ -244,7 +275,7 @@ def models(context: click.Context) -> None:
 @models.command("list")
 @_json
 def models_list(as_json: bool = False) -> None:
-    """List every model and whether its weights are on this machine.
+    """List every model, whether its weights are on this machine, and what they are checked against.
 
     \b
     Example: placewise models list
@@ -253,28 +284,7 @@ def models_list(as_json: bool = False) -> None:
     from placewise.models import MODELS, installed_weights
 
     rows = [(card, installed_weights(card)) for card in MODELS.values()]
-    if as_json:
-        _print(
-            [
-                {
-                    "name": card.name,
-                    "dim": card.dim,
-                    "licence": card.licence,
-                    "size_bytes": card.size_bytes,
-                    "source": card.source,
-                    "installed": path is not None,
-                    "weights": str(path) if path else None,
-                }
-                for card, path in rows
-            ]
-        )
-        return
-    table = [("model", "dim", "size", "installed", "licence")]
-    table += [
-        (card.name, str(card.dim), show.megabytes(card.size_bytes), "yes" if path else "no", card.licence)
-        for card, path in rows
-    ]
-    _print(show.table(table))
+    _print([show.model_json(*row) for row in rows] if as_json else show.models_text(rows))
 
 
 @models.command("pull")
@@ -282,21 +292,52 @@ def models_list(as_json: bool = False) -> None:
 def models_pull(name: str) -> None:
     """Download a model's weights and check their hash. The only command that uses the network.
 
+    Where no hash is published, that of the first pull is recorded beside the weights, and later pulls and runs must
+    agree with it.
+
     \b
     Example: placewise models pull resnet50
     """
     from placewise import show
     from placewise.folders import models_folder
     from placewise.models import find_card, installed_weights
-    from placewise.models.download import pull
+    from placewise.models.digests import check_of
+    from placewise.models.download import pull, verify
 
     card = find_card(name)
     path = installed_weights(card)
     if path is None:
-        click.echo(f"{card.source}: {show.megabytes(card.size_bytes)}, licence {card.licence}", err=True)
+        click.echo(f"{card.source}: {show.megabytes(card.size_bytes)}, licence: {card.licence}", err=True)
         with _progress() as progress:
-            path = pull(card, models_folder(), on_progress=progress.stage("pulling"))
-    _print(f"{name}: {path}")
+            path = pull(card, models_folder(), on_size=_say_size(card), on_progress=progress.stage("pulling"))
+    else:
+        verify(card, path)
+    _print(f"{name}: {path}\nSHA-256: {check_of(card.weights_file)}")
+
+
+@models.command("quantise")
+@_source
+@click.option("--model", default="efficientnet-lite0", show_default=True, help=_MODEL_HELP)
+@click.option("--photos", default=300, show_default=True, help="Gallery photos to calibrate and to measure on.")
+@_json
+def models_quantise(source: Path, model: str, photos: int, as_json: bool) -> None:
+    """Make a model's 8-bit variant, calibrated on a source's gallery photos, and print what it costs and gains.
+
+    Two of three photos calibrate, the third measures. Needs NNCF: pip install 'placewise[int8]'.
+
+    \b
+    Example: placewise models quantise photos/manifest.csv
+    """
+    from placewise import quantise
+    from placewise.manifest import read_source
+
+    rows = read_source(source)
+    with _progress() as progress:
+        quantised = quantise.quantise_model(rows, model, photos=photos, on_progress=progress.show)
+    _print(quantise.to_json(quantised) if as_json else quantise.to_text(quantised))
+    _complain(quantised.failures)
+    if quantised.failures:
+        raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
 
 @app.group()
@@ -337,7 +378,8 @@ def gallery_export(gallery_path: Path, out: Path) -> None:
     \b
     Example: placewise gallery export city.gallery city.npz
     """
-    from placewise.gallery import Gallery, export_npz
+    from placewise.archive import export_npz
+    from placewise.gallery import Gallery
 
     with Gallery.open(gallery_path) as opened:
         count = export_npz(opened, out)
@@ -355,9 +397,12 @@ def gallery_import(gallery_path: Path, archive: Path, weights: Path | None, mode
     \b
     Example: placewise gallery import city.gallery city.npz
     """
-    from placewise.gallery import import_npz
+    from placewise.archive import import_npz
 
-    card = _load(model, weights, "auto", "fast").card if model else None
+    if weights and not model:
+        message = f"weights must come with --model, got {weights} alone; name the model too"
+        raise OptionError(message)
+    card = _load(model, weights).card if model else None
     count = import_npz(archive, gallery_path, card=card)
     _print(f"{gallery_path}: {count} photos imported")
 
@@ -397,7 +442,7 @@ def demo(out: Path, seed: int, tau: float | None, as_json: bool) -> None:
     from placewise.demo import run_demo
     from placewise.evaluate import to_json
 
-    embedder = _load("efficientnet-lite0", None, "auto", "fast")
+    embedder = _load("efficientnet-lite0", None)
     with _progress() as progress:
         result = run_demo(out, embedder, seed=seed, tau=tau, on_progress=progress.show)
     if as_json:
@@ -407,20 +452,47 @@ def demo(out: Path, seed: int, tau: float | None, as_json: bool) -> None:
         _print(show.demo_text(result))
 
 
+def _say_size(card: ModelCard) -> Callable[[int], None] | None:
+    """What says the size when the server has told it, for cards that do not know it."""
+    from placewise import show
+
+    def say(size_bytes: int) -> None:
+        click.echo(f"the server has {show.megabytes(size_bytes)}", err=True)
+
+    return say if card.size_bytes is None else None
+
+
 # ---- what commands share --------------------------------------------------------------------------------------------
 
 
-def _load(model: str, weights: Path | None, precision: str, decode: str) -> Embedder:
+def _load(
+    model: str, weights: Path | None, precision: str = "auto", decode: str = "fast", device: str = "auto"
+) -> Embedder:
     from placewise.models import load_model
 
-    return load_model(model, weights=weights, precision=precision, decode=decode)  # type: ignore[arg-type]  # click.Choice
+    return load_model(
+        model,
+        weights=weights,
+        precision=precision,  # type: ignore[arg-type]  # click has checked these
+        decode=decode,  # type: ignore[arg-type]
+        device=device,  # type: ignore[arg-type]
+    )
 
 
 def _cache(embedder: Embedder, path: Path | None, *, no_cache: bool) -> AbstractContextManager[Cache | None]:
     from placewise.cache import Cache
+    from placewise.errors import CacheError
     from placewise.folders import cache_folder
 
-    return nullcontext() if no_cache else Cache(path or cache_folder() / "embeddings.sqlite", embedder)
+    if no_cache:
+        return nullcontext()
+    if path:
+        return Cache(path, embedder)
+    try:
+        return Cache(cache_folder() / "embeddings.sqlite", embedder)
+    except CacheError as error:  # nobody asked for it by name: it is only a convenience
+        click.echo(f"going on without a cache: {error}", err=True)
+        return nullcontext()
 
 
 class _Progress:
@@ -470,33 +542,44 @@ def _complain(failures: Sequence[Failure]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF data, of which the photo's pixels know nothing
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a place may have a name that a terminal cannot show
     try:
         code = app.main(args=arguments, prog_name="placewise", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = 0
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         command = where.command_path if where else "placewise"
-        click.echo(f"error: {error.format_message()} Type '{command} --help' for what it takes.", err=True)
-        code = _REFUSED
+        code = _refuse(f"{error.format_message()} Type '{command} --help' for what it takes.")
     except PlacewiseError as error:
-        click.echo(f"error: {error}", err=True)
-        code = _REFUSED
+        code = _refuse(str(error))
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: what was finished is kept; type the same command again to go on", err=True)
+        click.echo("interrupted: what was committed is kept; type the same command again to go on", err=True)
         code = _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except Exception as error:  # the last line of defence: a bug gets one line too
-        if os.environ.get("PLACEWISE_DEBUG"):
-            raise
-        click.echo(
-            f"error: this is a bug in placewise, {type(error).__name__}: {error}; "
-            f"set PLACEWISE_DEBUG=1 to see where and report it",
-            err=True,
-        )
-        code = _REFUSED
+    except Exception as error:  # noqa: BLE001  # the last line of defence: a bug gets one line too
+        code = _unexpected(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(message: str) -> int:
+    click.echo("error: " + " ".join(message.splitlines()), err=True)
+    return _REFUSED
+
+
+def _unexpected(error: Exception) -> int:
+    if isinstance(error, OSError) and error.filename is None:  # files have names: this is standard output
+        # Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader has seen enough
+            return 0
+        return _refuse(f"standard output must be writable, got {error.strerror}; write to another place")
+    if os.environ.get("PLACEWISE_DEBUG"):
+        raise error
+    return _refuse(
+        f"this is a bug in placewise, {type(error).__name__}: {error}; set PLACEWISE_DEBUG=1 to see where and report it"
+    )

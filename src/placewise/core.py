@@ -102,13 +102,14 @@ class InputRule:
     """How an image becomes a network's input.
 
     The shorter side is resized to ``resize`` pixels with Pillow's antialiased ``interpolation`` filter, the centre
-    ``crop`` x ``crop`` pixels are kept, and each channel becomes ``(value - mean) / std`` on the 0..255 scale. The
+    ``crop`` x ``crop`` pixels are kept (the whole image if ``crop`` is None, so that the network's input differs from
+    photo to photo), and each channel becomes ``(value - mean) / std`` on the 0..255 scale. The
     longer side is rounded ``down`` to whole pixels as torchvision does, or to the ``nearest``: half a pixel of shift
     costs up to 0.02 of cosine.
     """
 
     resize: int
-    crop: int
+    crop: int | None
     interpolation: Literal["bilinear", "bicubic"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -119,8 +120,23 @@ class InputRule:
 class ModelCard:
     """Everything that determines an embedding, and what a user must know of the model.
 
-    ``weights_file`` is the published file name, ``weights_sha256`` the full digest of the bytes in use (empty until
-    the weights are read), ``source`` the address or package they come from, ``size_bytes`` the size of that file.
+    Attributes:
+        name: what the user types.
+        architecture: a recipe of `placewise.models.graphs`, or ``onnx`` for a graph that somebody else made.
+        dim: the length of an embedding.
+        input: how an image becomes the network's input.
+        pooling: how the network's features become one vector.
+        weights_file: the published file name.
+        source: the address or package that the weights come from.
+        licence: what the publisher says of the code, and of the weights as far as that is known.
+        size_bytes: the size of the weights; None where only the server knows it.
+        weights_sha256: the digest of the bytes in use; empty until they are read.
+        graph_input: the input of an ``onnx`` graph, where it has several.
+        graph_output: the output of an ``onnx`` graph that is used.
+        quantised: the digest of the 8-bit graph, where one is used.
+        precision: what was asked for, ``auto``, ``float32`` or ``int8``; like ``decode`` it changes the numbers only
+            slightly and is not part of the fingerprint, but what is written into one gallery agrees in both.
+        decode: what was asked for, ``fast`` or ``full``.
     """
 
     name: str
@@ -131,8 +147,13 @@ class ModelCard:
     weights_file: str
     source: str
     licence: str
-    size_bytes: int
+    size_bytes: int | None
     weights_sha256: str = ""
+    graph_input: str = ""
+    graph_output: str = ""
+    quantised: str = ""
+    precision: str = "auto"
+    decode: str = "fast"
 
     @property
     def fingerprint(self) -> str:
@@ -148,6 +169,10 @@ class ModelCard:
             "pooling": self.pooling,
             "weights_sha256": self.weights_sha256,
         }
+        # Left out where they are empty, so that cards without them keep the fingerprints they had before.
+        for field in ("graph_input", "graph_output", "quantised"):
+            if getattr(self, field):
+                determining[field] = getattr(self, field)
         text = json.dumps(determining, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -155,9 +180,9 @@ class ModelCard:
 class Embedder(Protocol):
     """A model that is ready to embed.
 
-    ``read`` and ``prepare`` are thread-safe and done once per image; ``infer`` takes what they returned. ``variant``
-    names what changes the numbers slightly but not the model (precision, decoding), so that a cache can keep them
-    apart.
+    Everything is thread-safe. ``read`` and ``prepare`` are done once per image; ``infer`` takes what they returned.
+    ``variant`` names what changes the numbers slightly but not the model (precision, decoding), so that a cache can
+    keep them apart.
     """
 
     @property
@@ -169,10 +194,10 @@ class Embedder(Protocol):
         """Short text such as ``float32-full``, part of the cache key but not of the fingerprint."""
 
     def read(self, data: bytes) -> NDArray[np.uint8]:
-        """Turn the bytes of a photo file into the network's input, ``(crop, crop, 3)`` uint8; ImageError if broken."""
+        """Turn the bytes of a photo file into the network's input, ``(h, w, 3)`` uint8; ImageError if broken."""
 
     def prepare(self, image: Image) -> NDArray[np.uint8]:
-        """Turn one image of any size into the network's input, ``(crop, crop, 3)`` uint8."""
+        """Turn one image of any size into the network's input, ``(h, w, 3)`` uint8, cropped where the card says so."""
 
     def infer(self, inputs: Sequence[NDArray[np.uint8]]) -> Embeddings:
         """Embed prepared inputs: ``(N, dim)`` float32, rows of unit length, in order."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from placewise import doctor, report
 from placewise.cache import Cache
 from placewise.embed import Indexed, index
+from placewise.errors import OptionError
 from placewise.evaluate import Evaluation, evaluate_source
 from placewise.gallery import Gallery
 from placewise.locate import Locator
 from placewise.manifest import read_source
-from placewise.openset import tau_from_gallery
+from placewise.openset import check_tau, tau_from_gallery
 from placewise.town import render_town
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def run_demo(
     """Render a town into ``folder``, then validate, index, locate, evaluate and report on it.
 
     Args:
-        folder: receives photos, manifest, gallery, cache and report; made where it is missing.
+        folder: receives photos, manifest, gallery, cache and report, in a folder for each seed; made where it is
+            missing, refused where it holds anything else.
         embedder: the model.
         seed: another seed, another town.
         tau: below this confidence an answer is UNKNOWN; None takes what the gallery suggests of itself.
@@ -60,6 +62,10 @@ def run_demo(
     def stage(name: str) -> Callable[[int, int], None]:
         return lambda done, total: on_progress(name, done, total) if on_progress else None
 
+    if tau is not None:
+        check_tau(tau)
+    _claim(folder)
+    folder = folder / f"town-{seed}"  # towns must not mix: a gallery keeps what it is not told to forget
     manifest = render_town(folder, seed=seed, on_progress=stage("render"))
     source = read_source(manifest)
     examination = doctor.examine(source, on_progress=stage("validate"))
@@ -78,6 +84,22 @@ def run_demo(
     page = folder / "report.html"
     report.write_report(evaluation, source, page, examination=examination, title=f"Synthetic town {seed}")
     return Demo(manifest, folder / "town.gallery", page, examination, indexed, evaluation, answers)
+
+
+def _claim(folder: Path) -> None:
+    """Mark a folder as the demo's own; refuse one that holds something else."""
+    mark = folder / "placewise-demo.txt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not mark.exists() and any(folder.iterdir()):
+            message = (
+                f"the demo's folder must be new, empty or an earlier demo's, got {folder}; name another with --out"
+            )
+            raise OptionError(message)
+        mark.write_text("Everything in this folder was made by 'placewise demo' and may be deleted.\n", "utf-8")
+    except OSError as error:
+        message = f"the demo's folder must be writable, got {folder}: {error.strerror}; name another with --out"
+        raise OptionError(message) from error
 
 
 def _examples(source: Source) -> tuple[Photo, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise import images
-from placewise.errors import ImageError
+from placewise.errors import ImageError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -128,6 +128,7 @@ def _ahead(read: Callable[[Photo], _Read], photos: Sequence[Photo]) -> Iterator[
 def _infer(reads: Sequence[_Read], embedder: Embedder, cache: Cache | None) -> Batch:
     fresh = [item for item in reads if item.input is not None]
     computed = embedder.infer([item.input for item in fresh if item.input is not None])
+    _check_unit_length(computed, embedder)
     if cache and fresh:
         cache.put((item.digest, row) for item, row in zip(fresh, computed, strict=True))
     rows = iter(computed)
@@ -142,6 +143,16 @@ def _infer(reads: Sequence[_Read], embedder: Embedder, cache: Cache | None) -> B
     )
 
 
+def _check_unit_length(embeddings: Embeddings, embedder: Embedder) -> None:
+    """Refuse what a broken model computes before it gets into a cache or a score."""
+    if not np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-3):  # NaN fails too
+        message = (
+            f"model {embedder.card.name} must give embeddings of unit length, got others from the weights "
+            f"{embedder.card.weights_file}; use other weights"
+        )
+        raise ModelError(message)
+
+
 def _has_embedding(item: _Read) -> bool:
     return item.kept is not None or item.input is not None
 
@@ -151,7 +162,8 @@ class Indexed:
     """What `index` did: numbers of photos, and the photos that could not be embedded.
 
     ``relabelled`` photos had new places or positions for the same content; ``computed`` are those that the network
-    was run for, the rest came from the cache or were unchanged.
+    was run for, the rest came from the cache or were unchanged; ``foreign`` are photos that the gallery holds and the
+    source does not name as gallery photos.
     """
 
     added: int
@@ -159,6 +171,7 @@ class Indexed:
     relabelled: int
     unchanged: int
     computed: int
+    foreign: int
     failures: tuple[Failure, ...]
 
 
@@ -191,4 +204,5 @@ def index(
         relabelled, unchanged = relabelled + moved, unchanged + len(batch.unchanged) - moved
         computed += batch.computed
         failures += batch.failures
-    return Indexed(added, updated, relabelled, unchanged, computed, tuple(failures))
+    foreign = len(have.keys() - {str(photo.path) for photo in photos})
+    return Indexed(added, updated, relabelled, unchanged, computed, foreign, tuple(failures))

@@ -7,6 +7,7 @@
     ├── SourceError            a manifest or folder cannot be used as a source of photos
     ├── ImageError             one photo cannot be decoded
     ├── ModelError             a model cannot be found or built
+    │   ├── CardError          a card beside an ONNX file is missing, wrong or of another graph
     │   ├── CheckpointError    a weights file is damaged, hostile or of another architecture
     │   ├── WeightsMissingError  the weights are not on this machine
     │   └── DownloadError      a pull failed or brought the wrong bytes
@@ -47,6 +48,10 @@ class ImageError(PlacewiseError):
 
 class ModelError(PlacewiseError):
     """A model cannot be found or built."""
+
+
+class CardError(ModelError):
+    """A card beside an ONNX file is missing, wrong or of another graph."""
 
 
 class CheckpointError(ModelError):

@@ -22,6 +22,7 @@ from placewise import metrics, rank
 from placewise.core import Hit
 from placewise.embed import Failure, embed_photos
 from placewise.errors import EvaluationError
+from placewise.files import check_output, write_atomically
 from placewise.openset import DEFAULT_TAU, check_tau, sweep
 from placewise.search import ExactSearcher
 
@@ -143,6 +144,8 @@ def evaluate_source(
         OptionError: if tau is no cosine.
     """
     check_tau(tau)
+    if answers:
+        check_output(answers, ".jsonl")
     _check(source)
     watch = _Stopwatch()
     gallery = _embed(source, source.of("gallery"), embedder, cache, "gallery", on_progress)
@@ -206,13 +209,7 @@ def save_answers(results: Sequence[QueryResult], path: Path) -> None:
         )
         for result in results
     ]
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        message = f"{path} must be writable, got {error}; name another file"
-        raise EvaluationError(message) from error
+    write_atomically(path, ("\n".join(lines) + "\n").encode())
 
 
 def hit_json(hit: Hit) -> dict[str, object]:
@@ -275,13 +272,20 @@ def _check(source: Source) -> None:
 
 def _check_still_whole(source: Source, gallery: _Embedded, queries: _Embedded) -> None:
     """Refuse when unreadable photos would turn known queries into open-set ones, or leave nothing to score."""
-    planned = {photo.place for photo in source.of("gallery")}
-    lost = planned - {photo.place for photo in gallery.photos}
-    if lost or not any(photo.place for photo in queries.photos):
-        what = f"gallery photo of {min(str(place) for place in lost)!r}" if lost else "labelled query"
-        first = (gallery.failures + queries.failures)[0]
-        message = f"at least one {what} must be readable, got none (first: {first.reason}); mend or drop the rows"
-        raise EvaluationError(message)
+    failures = {failure.photo.place: failure for failure in (*queries.failures, *gallery.failures)}
+    lost = {photo.place for photo in source.of("gallery")} - {photo.place for photo in gallery.photos} - {None}
+    if lost:
+        place = min(place for place in lost if place)
+        what, failure = f"gallery photo of {place!r}", failures[place]
+    elif not any(photo.place for photo in queries.photos):
+        what, failure = "query with a place", queries.failures[0]
+    else:
+        return
+    message = (
+        f"at least one {what} must be readable, got none ({failure.photo.path}: {failure.reason}); "
+        f"mend the files or drop the rows"
+    )
+    raise EvaluationError(message)
 
 
 def _embed(

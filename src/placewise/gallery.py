@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.core import InputRule, ModelCard, Photo, Position
-from placewise.errors import GalleryError, ModelMismatchError, OptionError
+from placewise.errors import GalleryError, ModelMismatchError
 from placewise.store import Format, Store
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from placewise.core import Embeddings
 
 _FORMAT = Format(
-    noun="gallery",
+    noun="a gallery",
     application_id=0x50574741,  # "PWGA"
     version=1,
     schema="""
@@ -93,13 +92,13 @@ class Gallery:
         """
         store = Store(Path(path), _FORMAT, write=True)
         try:
-            stored = _stored_card(store)
-            if stored is None:
+            if _stored_card(store) is None:
                 text = json.dumps(dataclasses.asdict(card))
-                with store.transaction():
-                    store.execute("INSERT INTO meta VALUES ('card', ?)", (text,))
-            gallery = cls(store, stored or card)
+                with store.transaction():  # or ignore: another process may be making the gallery too
+                    store.execute("INSERT OR IGNORE INTO meta VALUES ('card', ?)", (text,))
+            gallery = cls(store, _stored_card(store) or card)
             gallery.check_model(card)
+            gallery._check_settings(card)
         except BaseException:
             store.close()
             raise
@@ -118,9 +117,17 @@ class Gallery:
         """
         if card.fingerprint != self.card.fingerprint:
             message = (
-                f"gallery {self.path} must be used with the model it was made with, {self.card.name} "
-                f"({self.card.fingerprint[:8]}), got {card.name} ({card.fingerprint[:8]}); "
-                f"use that model or index into another file"
+                f"gallery {self.path} must be used with the model it was made with, {_described(self.card)}, "
+                f"got {_described(card)}; use that model and its weights, or index into another file"
+            )
+            raise ModelMismatchError(message)
+
+    def _check_settings(self, card: ModelCard) -> None:
+        """Refuse to mix exact embeddings with fast ones: the differences are small, and nobody would find them."""
+        if (card.precision, card.decode) != (self.card.precision, self.card.decode):
+            message = (
+                f"gallery {self.path} must be written as it was begun, with --precision {self.card.precision} "
+                f"--decode {self.card.decode}, got {card.precision} and {card.decode}; use these or another file"
             )
             raise ModelMismatchError(message)
 
@@ -160,7 +167,7 @@ class Gallery:
         Raises:
             GalleryError: if shapes or values do not fit, or the file cannot be written.
         """
-        _check_embeddings(embeddings, (len(photos), self.card.dim))
+        check_embeddings(embeddings, (len(photos), self.card.dim))
         rows = [
             (*_photo_row(photo), digest, embedding.astype("<f4").tobytes())
             for photo, digest, embedding in zip(photos, digests, embeddings, strict=True)
@@ -201,15 +208,19 @@ class Gallery:
     def contents(self) -> Contents:
         """Everything a search needs, as of now."""
         rows = self._store.execute(f"SELECT id, embedding, {_PHOTO} FROM photos ORDER BY id")
-        blob = b"".join(row[1] for row in rows)
-        embeddings = np.frombuffer(blob, dtype="<f4").astype(np.float32, copy=False)
-        if embeddings.size != len(rows) * self.card.dim:
-            message = f"gallery {self.path} is damaged: embeddings must have {self.card.dim} values; restore a copy"
-            raise GalleryError(message)
+        try:
+            embeddings = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f4").reshape(len(rows), self.card.dim)
+            check_embeddings(embeddings, (len(rows), self.card.dim))
+        except (TypeError, ValueError, GalleryError) as error:
+            message = (
+                f"gallery {self.path} must hold {self.card.dim} finite values of unit length for each photo, got "
+                f"others: it is damaged; restore a copy or make it anew"
+            )
+            raise GalleryError(message) from error
         return Contents(
             ids=np.array([row[0] for row in rows], dtype=np.int64),
             photos=tuple(_photo(row[2:]) for row in rows),
-            embeddings=embeddings.reshape(len(rows), self.card.dim),
+            embeddings=embeddings.astype(np.float32, copy=False),
         )
 
     def close(self) -> None:
@@ -221,107 +232,6 @@ class Gallery:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def export_npz(gallery: Gallery, path: Path) -> int:
-    """Write embeddings, paths, places and the model card to a NumPy archive; returns the number of photos.
-
-    Arrays: ``embeddings`` ``(N, dim)`` float32, ``paths`` ``(N,)`` str, ``places`` ``(N,)`` str (empty where
-    unknown), ``positions`` ``(N, 3)`` float64 (lat, lon, heading; NaN where unknown), ``sequences`` ``(N,)`` str,
-    ``frames`` ``(N,)`` int64 (-1 where unknown), ``card`` a JSON text. None needs pickle to be read.
-    """
-    contents = gallery.contents()
-    photos = contents.photos
-    arrays = {
-        "embeddings": contents.embeddings,
-        "paths": np.array([str(photo.path) for photo in photos], dtype=str),
-        "places": np.array([photo.place or "" for photo in photos], dtype=str),
-        "positions": np.array([_position_row(photo.position) for photo in photos], dtype=np.float64).reshape(-1, 3),
-        "sequences": np.array([photo.sequence or "" for photo in photos], dtype=str),
-        "frames": np.array([-1 if photo.frame is None else photo.frame for photo in photos], dtype=np.int64),
-        "card": np.array(json.dumps(dataclasses.asdict(gallery.card))),
-    }
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        temporary.replace(path)
-    except OSError as error:
-        message = f"{path} must be writable, got {error}; name another file"
-        raise GalleryError(message) from error
-    return len(photos)
-
-
-def import_npz(path: Path, gallery_path: Path, *, card: ModelCard | None = None) -> int:
-    """Read an archive of `export_npz` into a gallery file, in one transaction; returns the number of photos.
-
-    Archives with only ``embeddings`` and ``paths`` are taken too, given the ``card`` of the model that made them.
-
-    Raises:
-        GalleryError: if the archive is damaged or incomplete, or its embeddings are not of unit length.
-        ModelMismatchError: if the gallery holds another model's embeddings.
-    """
-    arrays = _load_npz(path)
-    if "card" in arrays:
-        card = _card_from_json(str(arrays["card"]), path)
-    elif card is None:
-        message = f"{path} must name its model in an array 'card', got none; say which model made it with --model"
-        raise GalleryError(message)
-    photos, embeddings = _rows_from_npz(arrays, path)
-    _check_embeddings(embeddings, (len(photos), card.dim))
-    with Gallery.open_for(gallery_path, card) as gallery:
-        gallery.upsert(photos, [None] * len(photos), embeddings)
-    return len(photos)
-
-
-def _load_npz(path: Path) -> dict[str, NDArray[np.generic]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        message = f"{path} must be a readable .npz archive of plain arrays, got {error}"
-        raise GalleryError(message) from error
-    missing = sorted({"embeddings", "paths"} - arrays.keys())
-    if missing:
-        message = f"{path} must hold the arrays embeddings and paths, got none named {' or '.join(missing)}"
-        raise GalleryError(message)
-    return arrays
-
-
-def _rows_from_npz(arrays: dict[str, NDArray[np.generic]], path: Path) -> tuple[list[Photo], Embeddings]:
-    count = len(arrays["paths"])
-    places = arrays.get("places", np.full(count, ""))
-    positions = arrays.get("positions", np.full((count, 3), np.nan))
-    sequences = arrays.get("sequences", np.full(count, ""))
-    frames = arrays.get("frames", np.full(count, -1))
-    try:
-        photos = [
-            Photo(
-                path=PurePosixPath(str(name)),
-                split="gallery",
-                place=str(place) or None,
-                position=None if np.isnan(lat) else Position(float(lat), float(lon), _none_if_nan(heading)),
-                sequence=str(sequence) or None,
-                frame=None if frame < 0 else int(frame),
-            )
-            for name, place, (lat, lon, heading), sequence, frame in zip(
-                arrays["paths"], places, positions, sequences, frames, strict=True
-            )
-        ]
-        return photos, arrays["embeddings"].astype(np.float32, copy=False)
-    except (ValueError, TypeError, OptionError) as error:
-        message = f"{path} must hold arrays that belong together row by row, got {error}"
-        raise GalleryError(message) from error
-
-
-def _none_if_nan(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _position_row(position: Position | None) -> tuple[float, float, float]:
-    if position is None:
-        return (np.nan, np.nan, np.nan)
-    return (position.lat, position.lon, np.nan if position.heading is None else position.heading)
 
 
 def _photo_row(photo: Photo) -> tuple[object, ...]:
@@ -338,21 +248,35 @@ def _photo(row: tuple[Any, ...]) -> Photo:
 
 def _stored_card(store: Store) -> ModelCard | None:
     rows = store.execute("SELECT value FROM meta WHERE key = 'card'")
-    return _card_from_json(str(rows[0][0]), store.path) if rows else None
+    return card_from_json(str(rows[0][0]), store.path) if rows else None
 
 
-def _card_from_json(text: str, path: Path) -> ModelCard:
+def _described(card: ModelCard) -> str:
+    return f"{card.name} with {card.weights_file or 'no weights'} ({card.fingerprint[:8]})"
+
+
+def card_from_json(text: str, path: Path) -> ModelCard:
+    """The card that ``dataclasses.asdict`` and JSON made a text of; ``path`` is where it was found.
+
+    Raises:
+        GalleryError: if it is no card.
+    """
     try:
         fields = json.loads(text)
         rule = fields.pop("input")
         rule = InputRule(**{**rule, "mean": tuple(rule["mean"]), "std": tuple(rule["std"])})
         return ModelCard(**fields, input=rule)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         message = f"{path} must hold a readable model card, got {error!r}"
         raise GalleryError(message) from error
 
 
-def _check_embeddings(embeddings: Embeddings, shape: tuple[int, int]) -> None:
+def check_embeddings(embeddings: Embeddings, shape: tuple[int, int]) -> None:
+    """Refuse rows of another shape or length.
+
+    Raises:
+        GalleryError: if they cannot be compared by their cosine.
+    """
     if embeddings.shape != shape:
         message = f"embeddings must have the shape {shape}, got {embeddings.shape}"
         raise GalleryError(message)

@@ -155,7 +155,7 @@ def prepare(image: Image, rule: InputRule) -> Image:
         rule: Sizes and filter; its mean and std are applied by the network.
 
     Returns:
-        ``(rule.crop, rule.crop, 3)`` uint8.
+        ``(rule.crop, rule.crop, 3)`` uint8, or the whole resized image where ``rule.crop`` is None.
     """
     picture = PIL.Image.fromarray(_cut_to_aspect(image))
     width, height = picture.size
@@ -164,6 +164,8 @@ def prepare(image: Image, rule: InputRule) -> Image:
     size = (rule.resize, scaled) if width <= height else (scaled, rule.resize)
     resample = PIL.Image.Resampling[rule.interpolation.upper()]
     picture = picture.resize(size, resample)
+    if rule.crop is None:
+        return np.array(picture)
     left, top = (round((side - rule.crop) / 2) for side in size)
     return np.array(picture.crop((left, top, left + rule.crop, top + rule.crop)))
 

@@ -7,7 +7,8 @@ import math
 from typing import TYPE_CHECKING
 
 from placewise import images
-from placewise.errors import EvaluationError, ImageError
+from placewise.errors import ImageError
+from placewise.files import check_output, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,10 +38,11 @@ def write_report(
         title: the page's heading; the source's folder by default.
 
     Raises:
-        EvaluationError: if the file cannot be written.
+        OptionError: if the file cannot be written, or would replace one that is no ``.html``.
     """
     import jinja2
 
+    check_output(path, ".html")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("placewise", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -60,13 +62,7 @@ def write_report(
         hits_shown=_HITS_SHOWN,
         thumbnail=thumbnail,
     )
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        message = f"{path} must be writable, got {error}; name another file"
-        raise EvaluationError(message) from error
+    write_atomically(path, html.encode())
 
 
 def _panels(evaluation: Evaluation) -> list[tuple[str, str, list[QueryResult]]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from placewise.evaluate import hit_json
+from placewise.models.digests import check_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from placewise.core import Answer
+    from placewise.core import Answer, ModelCard
     from placewise.demo import Demo
     from placewise.doctor import Examination
     from placewise.embed import Indexed
@@ -32,9 +32,43 @@ def _figure(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
 
 
-def megabytes(size_bytes: int) -> str:
-    """A size in bytes, in decimal megabytes."""
-    return f"{size_bytes / 1e6:.1f} MB"
+def megabytes(size_bytes: int | None) -> str:
+    """A size in bytes, in decimal megabytes; ``?`` where it is not known."""
+    return "?" if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
+
+
+def model_json(card: ModelCard, weights: Path | None) -> dict[str, object]:
+    """What ``models list --json`` prints for one model; ``weights`` is None where they are not on this machine."""
+    return {
+        "name": card.name,
+        "dim": card.dim,
+        "licence": card.licence,
+        "size_bytes": card.size_bytes,
+        "source": card.source,
+        "installed": weights is not None,
+        "weights": str(weights) if weights else None,
+        "check": check_of(card.weights_file),
+    }
+
+
+def models_text(rows: Sequence[tuple[ModelCard, Path | None]]) -> str:
+    """What ``models list`` prints: one line a model."""
+    return table(
+        [
+            ("model", "dim", "size", "installed", "check", "licence"),
+            *(
+                (
+                    card.name,
+                    str(card.dim),
+                    megabytes(card.size_bytes),
+                    "yes" if weights else "no",
+                    check_of(card.weights_file),
+                    card.licence,
+                )
+                for card, weights in rows
+            ),
+        ]
+    )
 
 
 def examination_text(examination: Examination) -> str:
@@ -79,6 +113,7 @@ def indexed_json(indexed: Indexed, held: int) -> dict[str, object]:
             for failure in indexed.failures
         ],
         "photos": held,
+        "not_in_source": indexed.foreign,
     }
 
 
@@ -88,6 +123,7 @@ def indexed_text(indexed: Indexed, path: Path, held: int) -> str:
         f"{indexed.added} added, {indexed.updated} updated, {indexed.relabelled} relabelled, "
         f"{indexed.unchanged} unchanged, {len(indexed.failures)} failed; {_embedded(indexed.computed)}\n"
         f"{path} holds {held} photos"
+        + (f", {indexed.foreign} of them not in this source's gallery" if indexed.foreign else "")
     )
 
 
@@ -97,6 +133,8 @@ def _embedded(computed: int) -> str:
 
 def answer_json(name: str, answer: Answer) -> dict[str, object]:
     """What ``locate --json`` prints for one photo."""
+    from placewise.evaluate import hit_json  # 'placewise models list' must not wait for the whole pipeline
+
     return {
         "query": name,
         "known": answer.known,

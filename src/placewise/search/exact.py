@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _BLOCK_VALUES = 1 << 24
 """Similarities held at a time: 64 MiB of float32."""
 
+_ROUNDING = np.float32(1e-5)
+"""More than the error of a float32 product of two unit vectors of a few thousand dimensions."""
+
 
 class ExactSearcher:
     """All embeddings in one float32 matrix, rows in the order of their ids."""
@@ -61,15 +64,25 @@ class ExactSearcher:
             message = f"queries must have the shape (Q, {self._matrix.shape[1]}), got {queries.shape}"
             raise OptionError(message)
         k = min(k, len(self))
-        rows = np.empty((len(queries), k), dtype=np.int64)
+        ids = np.empty((len(queries), k), dtype=np.int64)
         similarities = np.empty((len(queries), k), dtype=np.float32)
         step = max(1, _BLOCK_VALUES // max(1, len(self)))
         for start in range(0, len(queries) if k else 0, step):
-            block = slice(start, start + step)
-            found = queries[block] @ self._matrix.T
-            rows[block] = np.array([_best(row, k) for row in found])
-            similarities[block] = np.take_along_axis(found, rows[block], axis=1)
-        return Neighbors(self._ids[rows], similarities)
+            block = queries[start : start + step]
+            for row, near in enumerate(block @ self._matrix.T, start):
+                rows = _candidates(near, k)
+                exact = self._similarities(queries[row], rows)
+                order = np.argsort(-exact, kind="stable")[:k]
+                ids[row], similarities[row] = self._ids[rows[order]], exact[order]
+        return Neighbors(ids, similarities)
+
+    def _similarities(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The similarities of some rows, summed in float64: equal vectors are equally similar, wherever they stand.
+
+        A matrix product gives them values that differ in the last bits with their position and with the other queries.
+        """
+        exact: NDArray[np.float64] = np.einsum("ij,j->i", self._matrix[rows], query, dtype=np.float64)
+        return exact.astype(np.float32)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -79,13 +92,9 @@ class ExactSearcher:
         self._ids, self._matrix = self._ids[:0], self._matrix[:0]
 
 
-def _best(similarities: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """The rows of the k largest values, largest first, ties in row order: ``(k,)`` from ``(N,)``."""
-    if k < similarities.size:
-        # A plain argpartition would cut an arbitrary part of the values tied at the k-th place.
-        smallest = np.partition(similarities, similarities.size - k)[similarities.size - k]
-        candidates = np.flatnonzero(similarities >= smallest)
-    else:
-        candidates = np.arange(similarities.size)
-    order = np.argsort(-similarities[candidates], kind="stable")
-    return candidates[order[:k]]
+def _candidates(near: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The rows, ascending, that can be among the k most similar ones, given similarities with rounding errors."""
+    if k >= near.size:
+        return np.arange(near.size)
+    smallest = np.partition(near, near.size - k)[near.size - k]
+    return np.flatnonzero(near >= smallest - _ROUNDING)

@@ -1,0 +1,172 @@
+"""Galleries as NumPy archives: embeddings and paths for other programs, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from placewise.core import Photo, Position
+from placewise.errors import GalleryError, OptionError
+from placewise.files import check_output, write_atomically
+from placewise.gallery import Gallery, card_from_json, check_embeddings
+
+if TYPE_CHECKING:
+    from placewise.core import Embeddings, ModelCard
+
+_COLUMNS = {
+    "paths": ("U", ()),
+    "places": ("U", ()),
+    "positions": ("f", (3,)),
+    "sequences": ("U", ()),
+    "frames": ("i", ()),
+}
+"""Array → kind of its values and shape of a row."""
+
+
+def export_npz(gallery: Gallery, path: Path) -> int:
+    """Write embeddings, paths, places and the model card to a NumPy archive; returns the number of photos.
+
+    Arrays: ``embeddings`` ``(N, dim)`` float32, ``paths`` ``(N,)`` str, ``places`` ``(N,)`` str (empty where
+    unknown), ``positions`` ``(N, 3)`` float64 (lat, lon, heading; NaN where unknown), ``sequences`` ``(N,)`` str,
+    ``frames`` ``(N,)`` int64 (-1 where unknown), ``card`` a JSON text. None needs pickle to be read.
+
+    Raises:
+        OptionError: if the file cannot be written, or would replace one that is no ``.npz``.
+    """
+    check_output(path, ".npz")
+    contents = gallery.contents()
+    photos = contents.photos
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        embeddings=contents.embeddings,
+        paths=np.array([str(photo.path) for photo in photos], dtype=str),
+        places=np.array([photo.place or "" for photo in photos], dtype=str),
+        positions=np.array([_position_row(photo.position) for photo in photos], dtype=np.float64).reshape(-1, 3),
+        sequences=np.array([photo.sequence or "" for photo in photos], dtype=str),
+        frames=np.array([-1 if photo.frame is None else photo.frame for photo in photos], dtype=np.int64),
+        card=np.array(json.dumps(dataclasses.asdict(gallery.card))),
+    )
+    write_atomically(path, buffer.getvalue())
+    return len(photos)
+
+
+def import_npz(path: Path, gallery_path: Path, *, card: ModelCard | None = None) -> int:
+    """Read an archive of `export_npz` into a gallery file, in one transaction; returns the number of photos.
+
+    Archives with only ``embeddings`` and ``paths`` are taken too, given the ``card`` of the model that made them.
+
+    Raises:
+        GalleryError: if the archive is damaged or incomplete, or its embeddings are not of unit length.
+        ModelMismatchError: if the gallery, or the ``card``, is another model's.
+    """
+    arrays = _load(path)
+    if "card" in arrays:
+        own = card_from_json(str(arrays["card"]), path)
+        if card is not None and card.fingerprint != own.fingerprint:
+            message = f"{path} must be imported as {own.name}, which made it, got {card.name}; leave the model out"
+            raise GalleryError(message)
+        card = own
+    elif card is None:
+        message = f"{path} must name its model in an array 'card', got none; say which model made it with --model"
+        raise GalleryError(message)
+    photos, embeddings = _rows(arrays, path)
+    check_embeddings(embeddings, (len(photos), card.dim))
+    with Gallery.open_for(gallery_path, card) as gallery:
+        gallery.upsert(photos, [None] * len(photos), embeddings)
+    return len(photos)
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        message = f"{path} must be an .npz archive, got no such file; correct the path"
+        raise GalleryError(message)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, MemoryError) as error:
+        raise _unreadable(path, error) from error
+    except (zipfile.BadZipFile, zlib.error, tokenize.TokenError, SyntaxError, NotImplementedError) as error:
+        raise _unreadable(path, error) from error
+    missing = sorted({"embeddings", "paths"} - arrays.keys())
+    if missing:
+        message = f"{path} must hold the arrays embeddings and paths, got none named {' or '.join(missing)}"
+        raise GalleryError(message)
+    return arrays
+
+
+def _unreadable(path: Path, error: Exception) -> GalleryError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return GalleryError(f"{path} must be a readable .npz archive of plain arrays, got {reason}; export it again")
+
+
+def _rows(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[list[Photo], Embeddings]:
+    """Photos and embeddings, checked: dtypes, shapes, and names that stand for one photo each."""
+    count = arrays["paths"].size
+    embeddings = arrays["embeddings"]
+    if embeddings.dtype.kind != "f" or embeddings.ndim != 2:
+        message = f"{path} must hold real embeddings (N, dim), got {embeddings.dtype} {embeddings.shape}"
+        raise GalleryError(message)
+    for name, (kind, row) in _COLUMNS.items():
+        if name in arrays and (arrays[name].dtype.kind, arrays[name].shape) != (kind, (count, *row)):
+            wanted = {"U": "text", "f": "real numbers", "i": "signed integers"}[kind]
+            message = (
+                f"{path} must hold {wanted} of shape {(count, *row)} in {name}, "
+                f"got {arrays[name].dtype} {arrays[name].shape}"
+            )
+            raise GalleryError(message)
+    names = arrays["paths"].tolist()
+    if len(set(names)) < count or not all(_is_name(name) for name in names):
+        message = f"{path} must hold distinct relative paths, got doubled, empty, absolute or damaged ones"
+        raise GalleryError(message)
+    return _photos(arrays, path), embeddings.astype(np.float32, copy=False)
+
+
+def _is_name(name: str) -> bool:
+    """Whether a text can name a photo: relative, without a way out, and encodable."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and parts[0] != "/" and ".." not in parts and name.isprintable()
+
+
+def _photos(arrays: dict[str, NDArray[Any]], path: Path) -> list[Photo]:
+    count = arrays["paths"].size
+    places = arrays.get("places", np.full(count, ""))
+    positions = arrays.get("positions", np.full((count, 3), np.nan))
+    sequences = arrays.get("sequences", np.full(count, ""))
+    frames = arrays.get("frames", np.full(count, -1))
+    try:
+        return [
+            Photo(
+                path=PurePosixPath(str(name)),
+                split="gallery",
+                place=str(place) or None,
+                position=None if np.isnan(lat) else Position(float(lat), float(lon), _none_if_nan(heading)),
+                sequence=str(sequence) or None,
+                frame=None if frame < 0 else int(frame),
+            )
+            for name, place, (lat, lon, heading), sequence, frame in zip(
+                arrays["paths"], places, positions, sequences, frames, strict=True
+            )
+        ]
+    except OptionError as error:
+        message = f"{path} must hold positions on Earth, got {error}"
+        raise GalleryError(message) from error
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _position_row(position: Position | None) -> tuple[float, float, float]:
+    if position is None:
+        return (np.nan, np.nan, np.nan)
+    return (position.lat, position.lon, np.nan if position.heading is None else position.heading)

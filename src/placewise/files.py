@@ -1,0 +1,56 @@
+"""Writing files whole or not at all, and never over something else."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from placewise.errors import OptionError
+
+
+def check_output(path: Path, suffix: str) -> None:
+    """Refuse an output file before the work that fills it is done.
+
+    An existing file is replaced only if its name ends in ``suffix``: a typo must not cost a photo or a gallery.
+
+    Raises:
+        OptionError: if the folder does not exist, or something else is in the way.
+    """
+    if not path.parent.is_dir():
+        message = f"an output file must lie in a folder that exists, got {path}; make the folder or name another"
+        raise OptionError(message)
+    if path.is_dir() or (path.exists() and path.suffix.lower() != suffix):
+        message = f"an output file must be new or end in {suffix} to be replaced, got {path}; name another"
+        raise OptionError(message)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that at every moment there is the old one or the new one, also after a power cut.
+
+    Raises:
+        OptionError: if it cannot be written; then nothing is left behind.
+    """
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            message = f"{path} must be writable, got {error.strerror or error}; name another file"
+            raise OptionError(message) from error
+        raise
+
+
+def _umask() -> int:
+    """The process's mask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
