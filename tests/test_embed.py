@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from placewise import embed
 from placewise.cache import Cache
@@ -15,9 +18,11 @@ from placewise.gallery import Gallery
 from placewise.manifest import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tests.conftest import TinyModel
+
+    from placewise.core import Embeddings
 
 
 def test_embeddings_come_in_the_order_of_the_photos(
@@ -148,3 +153,37 @@ def test_photos_that_the_source_does_not_name_are_counted(
         indexed = embed.index(read_source(tiny_dataset), gallery, tiny_model)
 
     assert (indexed.unchanged, indexed.foreign) == (11, 1)
+
+
+def test_memory_does_not_grow_with_the_number_of_photos(
+    tmp_path: Path, tiny_model: TinyModel, save_photo: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many photos there are, no more than two batches and the threads' own are read and not yet embedded."""
+    monkeypatch.setattr(embed, "BATCH", 4)
+    for number in range(120):
+        save_photo(tmp_path / "place" / f"{number:03}.png", place=number)
+    source = read_source(tmp_path)
+    waiting, most = 0, 0
+    lock, read, infer = threading.Lock(), tiny_model.read, tiny_model.infer
+
+    def counted_read(data: bytes) -> NDArray[np.uint8]:
+        nonlocal waiting, most
+        with lock:
+            waiting += 1
+            most = max(most, waiting)
+        return read(data)
+
+    def slow_infer(inputs: Sequence[NDArray[np.uint8]]) -> Embeddings:
+        nonlocal waiting
+        time.sleep(0.02)
+        with lock:
+            waiting -= len(inputs)
+        return infer(inputs)
+
+    monkeypatch.setattr(tiny_model, "read", counted_read)
+    monkeypatch.setattr(tiny_model, "infer", slow_infer)
+
+    batches = list(embed.embed_photos(source, source.photos, tiny_model))
+
+    assert sum(len(batch.photos) for batch in batches) == 120
+    assert embed.BATCH < most <= 3 * embed.BATCH
