@@ -36,7 +36,7 @@ from placewise import images
 from placewise.core import Embedder, Source
 from placewise.embed import embed_photos
 from placewise.manifest import read_source
-from placewise.models import find_card
+from placewise.models import find_card, load_model
 from placewise.models.engine import GraphEmbedder, make_runtime
 from placewise.models.graphs import build_graph
 from placewise.town import render_town
@@ -283,6 +283,17 @@ def rounds(folder: Path, count: int, scratch: Path) -> Iterator[tuple[str, float
             yield name, count / result["seconds"], result["peak_mb"]
 
 
+def default_model(source: Source) -> list[float]:
+    """Photos per second with the network that users get, after a warm-up."""
+    model = load_model()
+    speeds = []
+    for count in (WARM_UP, *[len(source.photos)] * ROUNDS):
+        start = time.perf_counter()
+        list(embed_photos(source, source.photos[:count], model))
+        speeds.append(count / (time.perf_counter() - start))
+    return speeds[1:]
+
+
 def main(folder: Path) -> None:
     """Measure and print a table."""
     source = read_source(folder)
@@ -306,6 +317,7 @@ def main(folder: Path) -> None:
             )
     for name in CONTENDERS.keys() - speeds.keys():
         print(f"{name}: not installed, left out")
+    print(f"{'placewise, efficientnet-lite0':34}  {statistics.median(default_model(source)):8.1f}")
     decode, infer = own_limit(source)
     limit = (os.cpu_count() or 1) / (decode + infer)
     reached = statistics.median(speeds["placewise"]) / limit

@@ -111,7 +111,12 @@ def embed_photos(
 
 
 def _ahead(read: Callable[[Photo], _Read], photos: Sequence[Photo]) -> Iterator[_Read]:
-    """Read photos in threads, in order, at most two batches ahead: memory does not grow with their number."""
+    """Read photos in threads, in order, at most two batches ahead: memory does not grow with their number.
+
+    As many threads as cores. On two cores, with photos of 1024 x 768, one thread gave 114 photos/s with
+    EfficientNet-Lite0 and 41.9 with ResNet50, two gave 158 and 44.9, three to six no more than that (median of four
+    rounds each).
+    """
     workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="decode")
     pending: deque[Future[_Read]] = deque()
     todo = iter(photos)
