@@ -40,16 +40,20 @@ class ExactSearcher:
                 f"got shape {embeddings.shape}"
             )
             raise OptionError(message)
-        kept = ~np.isin(self._ids, ids)
-        all_ids = np.concatenate([self._ids[kept], ids])
-        order = np.argsort(all_ids, kind="stable")
-        self._ids = all_ids[order]
-        self._matrix = np.concatenate([self._matrix[kept], embeddings.astype(np.float32, copy=False)])[order]
+        self.delete(ids)
+        # Copies of a large matrix are most of the time that a gallery takes to open: none is made without need.
+        embeddings = embeddings.astype(np.float32, copy=False)
+        self._matrix = np.concatenate([self._matrix, embeddings]) if len(self) else embeddings
+        self._ids = np.concatenate([self._ids, ids])
+        if np.any(np.diff(self._ids) < 0):
+            order = np.argsort(self._ids, kind="stable")
+            self._ids, self._matrix = self._ids[order], self._matrix[order]
 
     def delete(self, ids: NDArray[np.int64]) -> None:
         """Remove ids; unknown ones are ignored."""
         kept = ~np.isin(self._ids, ids)
-        self._ids, self._matrix = self._ids[kept], self._matrix[kept]
+        if not kept.all():
+            self._ids, self._matrix = self._ids[kept], self._matrix[kept]
 
     def search(self, queries: Embeddings, k: int) -> Neighbors:
         """The ``min(k, len(self))`` most similar ids of each query ``(Q, dim)``, best first, ties by id.
