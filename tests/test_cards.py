@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tempfile
 from pathlib import Path
@@ -287,3 +288,33 @@ def outcome(graph: Path) -> str:
         return read_card_file(graph).name
     except CardError as error:
         return str(error)
+
+
+def test_what_changes_embeddings_changes_the_fingerprint() -> None:
+    """Each field that determines an embedding has a part in the fingerprint; names, terms and addresses have none."""
+    card = MODELS["dinov2-small"]
+    changes: dict[str, object] = {
+        "architecture": "resnet50",
+        "dim": 385,
+        "input": dataclasses.replace(card.input, resize=257),
+        "pooling": "mean-token",
+        "weights_sha256": "0" * 64,
+        "graph_input": "pixels",
+        "graph_output": "pooler_output",
+        "quantised": "0" * 64,
+    }
+    free: dict[str, object] = {
+        "name": "x",
+        "weights_file": "x",
+        "source": "x",
+        "licence": "x",
+        "size_bytes": 1,
+        "precision": "float32",
+        "decode": "full",
+    }
+
+    assert changes.keys() | free.keys() == {field.name for field in dataclasses.fields(card)}
+    for field, value in changes.items():
+        assert dataclasses.replace(card, **{field: value}).fingerprint != card.fingerprint, field  # type: ignore[arg-type]
+    for field, value in free.items():
+        assert dataclasses.replace(card, **{field: value}).fingerprint == card.fingerprint, field  # type: ignore[arg-type]

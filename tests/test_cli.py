@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -379,3 +380,27 @@ def test_full_output_is_one_line(tiny_dataset: Path) -> None:
     assert (
         done.stderr == "error: standard output must be writable, got No space left on device; write to another place\n"
     )
+
+
+def test_weights_of_ones_own_are_found_again(tiny_dataset: Path, tmp_path: Path) -> None:
+    """A gallery made with --weights, whatever the file is called, is located without naming them again."""
+    from placewise.models import find_card, installed_weights
+
+    weights = installed_weights(find_card("efficientnet-lite0"))
+    assert weights is not None
+    mine = tmp_path / "mine-20240101.pth.onnx"
+    shutil.copy(weights, mine)
+    photo = tiny_dataset.parent / "p0" / "0.png"
+
+    indexed = placewise("index", tiny_dataset, "--gallery", tmp_path / "g", "--weights", mine, "--no-cache")
+    located = placewise("locate", photo, "--gallery", tmp_path / "g", "-k", 1)
+    info = json.loads(placewise("gallery", "info", tmp_path / "g", "--json").stdout)
+    moved = mine.rename(tmp_path / "moved.pth")
+    gone = refused("locate", photo, "--gallery", tmp_path / "g")
+    named = placewise("locate", photo, "--gallery", tmp_path / "g", "-k", 1, "--weights", moved)
+
+    assert indexed.returncode == 0, indexed.stderr
+    assert "KNOWN place 0" in located.stdout
+    assert (info["weights"], info["licence"]) == ("mine-20240101.pth.onnx", "that of the file")
+    assert "no such file" in gone
+    assert named.stdout == located.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,15 +13,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from placewise.core import ModelCard
-from placewise.errors import DownloadError
+from placewise.errors import CheckpointError, DownloadError, OptionError
 from placewise.models import find_card
-from placewise.models.digests import check_of, published_prefix
+from placewise.models.digests import check_of, check_record, published_prefix, record
 from placewise.models.download import pull, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONTENT = bytes(range(256)) * 5000
+SIZE = 1_280_000
+HEADER = b'{"w": {"dtype": "U8", "shape": [1279872], "data_offsets": [0, 1279872]}}'.ljust(120)
+CONTENT = len(HEADER).to_bytes(8, "little") + HEADER + (bytes(range(256)) * 5000)[: SIZE - 128]
+"""One tensor in the format of safetensors."""
+OTHER = CONTENT[:-1] + b"x"
+PAGE = b"<html>Please log in to the network of this hotel</html>"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -32,6 +38,10 @@ class Server(ThreadingHTTPServer):
     tells_size = True
     version = '"one"'
     claims: int | None = None  # the size that it tells, where it is not that of what it serves
+    status = 200  # anything else is all that it answers
+    reason: str | None = None
+    encoding = ""
+    skips = 0  # bytes that it leaves out after the start of a range
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -47,16 +57,26 @@ class Handler(BaseHTTPRequestHandler):
         """Answer with what is left from the range's start, if the version asked for is the one served."""
         wanted = self.headers["Range"]
         self.server.ranges.append(wanted)
+        assert self.headers["Accept-Encoding"] == "identity"
+        if self.server.status != 200:
+            self.send_response(self.server.status, self.server.reason)
+            self.send_header("Location", self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         same = self.headers["If-Range"] in {None, self.server.version}
         usable = wanted and same and self.server.understands_ranges
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if usable else 0
-        size = self.server.claims or len(self.server.serve)
+        size = len(self.server.serve) if self.server.claims is None else self.server.claims
         if start and start >= size:
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{size}")
             self.end_headers()
             return
+        start += self.server.skips if start else 0
         self.send_response(206 if start else 200)
+        if self.server.encoding:
+            self.send_header("Content-Encoding", self.server.encoding)
         if self.server.tells_size:
             self.send_header("Content-Length", str(size - start))
             if start:
@@ -107,7 +127,7 @@ def test_a_broken_pull_goes_on_where_it_stopped(
     card: ModelCard, server: Server, tmp_path: Path, *, understands_ranges: bool
 ) -> None:
     """A connection that ends early leaves a part; the next pull asks for the rest only, or takes all of it again."""
-    server.serve = CONTENT[:500_000]
+    server.serve, server.claims = CONTENT[:500_000], SIZE
     with pytest.raises(DownloadError, match=r" must bring 1280000 bytes, got 500000 so far; type the command again"):
         pull(card, tmp_path)
     server.serve, server.understands_ranges = CONTENT, understands_ranges
@@ -167,7 +187,7 @@ def test_an_unknown_size_is_the_servers(bare_card: ModelCard, tmp_path: Path) ->
 def test_a_later_pull_must_bring_what_the_first_brought(bare_card: ModelCard, server: Server, tmp_path: Path) -> None:
     """Other bytes than those recorded are thrown away; without the record they are trusted anew."""
     pull(bare_card, tmp_path).unlink()
-    server.serve = b"y" * len(CONTENT)
+    server.serve = OTHER
 
     with pytest.raises(DownloadError) as caught:
         pull(bare_card, tmp_path)
@@ -240,7 +260,168 @@ def test_an_address_without_weights_is_one_line(card: ModelCard, tmp_path: Path)
         pull(wrong, tmp_path)
 
 
+# Servers that have something else
+
+
+def refused(card: ModelCard, folder: Path) -> str:
+    """The one line that a pull is refused with."""
+    with pytest.raises(DownloadError) as caught:
+        pull(card, folder)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "Not Found"), (403, "Forbidden"), (410, "Gone")])
+def test_what_will_not_pass_is_not_tried_again(
+    card: ModelCard, server: Server, status: int, words: str, tmp_path: Path
+) -> None:
+    """An error of the server that typing the command again cannot mend is reported as what it is."""
+    server.status = status
+
+    assert refused(card, tmp_path) == (
+        f"{card.source} must have the weights, the server answered HTTP Error {status}: {words}; "
+        "report this, or name a file with --weights"
+    )
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_may_pass_is_tried_later(card: ModelCard, server: Server, status: int, tmp_path: Path) -> None:
+    """A server that has too much to do is asked again later."""
+    server.status = status
+
+    assert refused(card, tmp_path).endswith("; type the command again later")
+
+
+def test_a_redirect_loop_is_one_line(card: ModelCard, server: Server, tmp_path: Path) -> None:
+    """Python says it in three; control characters of the server do not reach the terminal."""
+    server.status, server.reason = 302, "Found\x1b[31m"
+
+    message = refused(card, tmp_path)
+
+    assert "would lead to an infinite loop. The last 30x error message was: Found" in message
+    assert message.isprintable()
+
+
+def test_a_smaller_file_is_another_file(card: ModelCard, server: Server, tmp_path: Path) -> None:
+    """A server whose whole file is shorter than the published one is not asked to go on."""
+    server.serve = PAGE
+
+    assert refused(card, tmp_path) == (
+        f"{card.source} must have the published file of 1280000 bytes, got a file of {len(PAGE)} bytes; "
+        "report this, or name a file with --weights"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_file_is_refused(bare_card: ModelCard, server: Server, tmp_path: Path) -> None:
+    """No bytes are no weights, and nothing is recorded."""
+    server.serve = b""
+
+    assert " must have weights, got a file of 0 bytes; report this" in refused(bare_card, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "weights.onnx"])
+def test_a_page_is_no_weights(bare_card: ModelCard, server: Server, name: str, tmp_path: Path) -> None:
+    """What cannot be read as weights is thrown away and not recorded, so that the next pull can be the first."""
+    server.serve = PAGE
+    card = dataclasses.replace(bare_card, weights_file=name)
+
+    message = refused(card, tmp_path)
+
+    assert message.startswith(f"{card.source} must bring weights, got ")
+    assert message.endswith("; the bytes were thrown away: report this, or name a file with --weights")
+    assert ".part" not in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_is_weights(bare_card: ModelCard, server: Server, tmp_path: Path) -> None:
+    """An ONNX file is read as one."""
+    helper = pytest.importorskip("onnx").helper
+    value = helper.make_tensor_value_info("x", 1, ["N", 3])
+    server.serve = helper.make_model(helper.make_graph([], "same", [value], [value])).SerializeToString()
+
+    path = pull(dataclasses.replace(bare_card, weights_file="weights.onnx"), tmp_path)
+
+    assert (tmp_path / "weights.onnx.sha256").exists()
+    assert path.read_bytes() == server.serve
+
+
+def test_an_encoded_file_is_refused(bare_card: ModelCard, server: Server, tmp_path: Path) -> None:
+    """A server that compresses though it was asked not to would have its archive taken for the file."""
+    server.encoding = "gzip"
+
+    assert " must send the file as it is, got it in the encoding gzip; report" in refused(bare_card, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_range_is_never_appended(bare_card: ModelCard, server: Server, tmp_path: Path) -> None:
+    """A server that goes on from another byte than the one asked for is asked for everything."""
+    (tmp_path / "weights.pth.part").write_bytes(CONTENT[:500_000])
+    server.skips = 7
+
+    assert pull(bare_card, tmp_path).read_bytes() == CONTENT
+    assert server.ranges == ["bytes=500000-", None]
+
+
+# The record
+
+
+def test_a_record_obeys_the_mask_and_leaves_nothing(tmp_path: Path) -> None:
+    """Others may read it if they may read other new files; a record that cannot be written leaves no second file."""
+    mask = os.umask(0o027)
+    try:
+        record(tmp_path / "weights.pth", DIGEST)
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "weights.pth.sha256").stat().st_mode & 0o777 == 0o640
+
+    (tmp_path / "other.pth.sha256").mkdir()
+    with pytest.raises(OptionError, match=r"other\.pth\.sha256 must be writable"):
+        record(tmp_path / "other.pth", DIGEST)
+    assert {file.name for file in tmp_path.iterdir()} == {"weights.pth.sha256", "other.pth.sha256"}
+
+
+def test_a_record_in_the_way_is_one_line(bare_card: ModelCard, tmp_path: Path) -> None:
+    """A folder where the record should be is reported by its name."""
+    (tmp_path / "weights.pth.sha256").mkdir()
+
+    assert "weights.pth.sha256 must be writable, got " in refused(bare_card, tmp_path)
+
+
+def test_a_users_own_record_is_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the folder of pulled weights has records of ours; elsewhere a file of that name says nothing."""
+    monkeypatch.setenv("PLACEWISE_MODELS", str(tmp_path / "models"))
+    for folder in (tmp_path, tmp_path / "models"):
+        folder.mkdir(exist_ok=True)
+        (folder / "x.pth.sha256").write_text("the user's notes", encoding="ascii")
+
+    check_record(tmp_path / "x.pth", DIGEST)
+    with pytest.raises(CheckpointError, match="must begin with a SHA-256"):
+        check_record(tmp_path / "models" / "x.pth", DIGEST)
+
+
 # Weights that are here already
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_no_weights_are_never_well(bare_card: ModelCard, tmp_path: Path, *, recorded: bool) -> None:
+    """A file that is no weights is named with what to delete, even where its own digest was recorded."""
+    path = tmp_path / "weights.pth"
+    path.write_bytes(PAGE)
+    if recorded:
+        record(path, hashlib.sha256(PAGE).hexdigest())
+
+    with pytest.raises(DownloadError) as caught:
+        verify(bare_card, path)
+
+    both = f"{path} and weights.pth.sha256" if recorded else path
+    assert str(caught.value) == (
+        f"{path} must hold weights, got another format in weights.pth; delete {both} and type the command again"
+    )
+    assert path.read_bytes() == PAGE
+    assert (tmp_path / "weights.pth.sha256").exists() is recorded
 
 
 def test_weights_that_are_here_are_checked_again(card: ModelCard, tmp_path: Path) -> None:

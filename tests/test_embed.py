@@ -187,3 +187,23 @@ def test_memory_does_not_grow_with_the_number_of_photos(
 
     assert sum(len(batch.photos) for batch in batches) == 120
     assert embed.BATCH < most <= 3 * embed.BATCH
+
+
+def test_a_photo_that_the_network_cannot_embed_stops_nothing(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One zero vector among good ones is that photo's failure: named, not stored, not cached."""
+    infer = tiny_model.infer
+
+    def third_is_zero(inputs: Sequence[NDArray[np.uint8]]) -> Embeddings:
+        rows = infer(inputs)
+        rows[2] = 0
+        return rows
+
+    monkeypatch.setattr(tiny_model, "infer", third_is_zero)
+    with Gallery.open_for(tmp_path / "g", tiny_model.card) as gallery, Cache(tmp_path / "c", tiny_model) as cache:
+        indexed = embed.index(read_source(tiny_dataset), gallery, tiny_model, cache=cache)
+
+        assert len(gallery) == 11
+        assert len(cache._store.execute("SELECT * FROM embeddings")) == 11
+    assert [(str(failure.photo.path), failure.kind) for failure in indexed.failures] == [("p0/2.png", "unusable")]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+import textwrap
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,7 +141,7 @@ def test_a_cuda_device_that_is_not_there_is_one_line(graph: bytes, monkeypatch: 
     monkeypatch.setattr(engine, "_cuda_is_there", lambda: False)
 
     with pytest.raises(
-        OptionError, match=r"^device cuda must have a CUDA device, .*; type pip install 'placewise\[cuda\]"
+        OptionError, match=r"^device cuda must have a CUDA device .*; type pip install 'placewise\[cuda\]"
     ):
         engine.make_runtime(CARD, graph, precision="auto", device="cuda", compile_cache=None)
     runtime = engine.make_runtime(CARD, graph, precision="float32", device="auto", compile_cache=None)
@@ -160,3 +164,45 @@ def test_a_damaged_graph_in_the_cache_is_made_again(tmp_path: Path, monkeypatch:
 
     assert kept.read_bytes() == whole
     assert model.embed([np.zeros((64, 64, 3), np.uint8)]).shape == (1, CARD.dim)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("dim", [1, 2, 4])
+def test_a_graph_of_another_width_than_its_card_says_is_refused(runtime: str, dim: int) -> None:
+    """A wrong dim is found when the graph is loaded or at the first image, and never cut, repeated or padded."""
+    rule = InputRule(64, None, "bilinear", mean=(0.0,) * 3, std=(255.0,) * 3)
+    card = dataclasses.replace(CARD, architecture="colours", dim=dim, input=rule)
+
+    with pytest.raises(ModelError, match=rf"^model efficientnet-lite0 must give embeddings of {dim} values, got 3; "):
+        RUNTIMES[runtime](card, mean_colour_graph()).run([np.ones((64, 64, 3), np.uint8)])
+
+
+def test_a_provider_that_does_not_work_is_not_believed(graph: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ONNX Runtime silently goes on with the processor, auto takes OpenVINO and cuda is refused."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(engine, "_cuda_is_there", lambda: True)
+    monkeypatch.setattr(warnings, "warn", lambda *_, **__: None)  # ONNX Runtime's own, on the missing provider
+
+    runtime = engine.make_runtime(CARD, graph, precision="float32", device="auto", compile_cache=None)
+    assert isinstance(runtime, engine.OpenVino)
+    with pytest.raises(OptionError, match=r"^device cuda must have a CUDA device .*CUDAExecutionProvider must work"):
+        engine.make_runtime(CARD, graph, precision="float32", device="cuda", compile_cache=None)
+
+
+def test_threads_import_the_engine_at_once() -> None:
+    """Three threads of a fresh process that load a model at the same time all get one."""
+    script = """
+        import threading
+        import placewise
+        models = []
+        threads = [threading.Thread(target=lambda: models.append(placewise.load_model())) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(models) == 3
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr

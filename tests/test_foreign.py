@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from placewise.core import InputRule, ModelCard
 from placewise.errors import CardError, CheckpointError, ModelError, OptionError, WeightsMissingError
-from placewise.models import load_model, model_of
+from placewise.models import load_model, load_model_of
 from placewise.models.foreign import OPSETS, wrap_graph
 from placewise.models.onnx_files import graph_sha256
 
@@ -219,6 +219,21 @@ def test_constants_among_the_inputs_are_no_inputs(onnx: ModuleType, patches: Gra
     np.testing.assert_allclose(run(graph, pictures()), expected(pictures(), "none"), atol=1e-5)
 
 
+@pytest.mark.parametrize(("form", "pooling"), POOLINGS)
+def test_old_formats_embed(onnx: ModuleType, patches: Graph, form: str, pooling: str, tmp_path: Path) -> None:
+    """A graph of version 3 of the format, which lists all its constants among the inputs, embeds as any other."""
+    model = patches(form, opset=11)
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        model.graph.input.append(value)
+    onnx.checker.check_model(model)
+
+    graph = wrap_graph(save(model, tmp_path), dataclasses.replace(CARD, pooling=pooling))
+
+    np.testing.assert_allclose(run(graph, pictures()), expected(pictures(), pooling), atol=1e-5)
+
+
 # Tensors outside the file
 
 
@@ -265,6 +280,47 @@ def test_tensors_elsewhere_are_refused(onnx: ModuleType, patches: Graph, locatio
             read(path)
         assert str(caught.value) == (
             f"{path} must be a whole ONNX file, got tensors in {location!r}, which is no file beside it; get it again"
+        )
+
+
+def test_no_encoding_hides_tensors_from_the_digest(onnx: ModuleType, patches: Graph, tmp_path: Path) -> None:
+    """A file that writes the length of a key in two bytes instead of one has its tensors in the digest too."""
+    path = save_apart(onnx, patches("vectors"), tmp_path)
+    model = onnx.load_model(path, load_external_data=False)
+    entries = [entry for entry in model.graph.initializer[0].external_data if entry.key == "location"]
+    entries[0].value = entries[0].value.ljust(40, "x")
+    (tmp_path / "theirs.onnx_data").rename(tmp_path / entries[0].value)
+    plain = model.SerializeToString()
+    # The byte more is taken from the value: every length around them stays.
+    key, value = b"\n\x08location", entries[0].value.encode()
+    hidden = plain.replace(key + b"\x12\x28" + value, b"\n\x88\x00location\x12\x27" + value[:-1])
+    assert hidden != plain
+    (tmp_path / entries[0].value).rename(tmp_path / entries[0].value[:-1])
+    path.write_bytes(hidden)
+    wrap_graph(path, CARD)
+    before, data = graph_sha256(path), tmp_path / entries[0].value[:-1]
+    content = bytearray(data.read_bytes())
+    content[5] ^= 1
+    data.write_bytes(content)
+
+    assert graph_sha256(path) != before
+
+
+def test_links_are_not_followed(onnx: ModuleType, patches: Graph, tmp_path: Path) -> None:
+    """Tensors behind a link, as the caches of hubs keep them, are refused with the way out of it."""
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    path = save_apart(onnx, patches("vectors"), folder)
+    data = folder / "theirs.onnx_data"
+    data.rename(tmp_path / "blob")
+    data.symlink_to(tmp_path / "blob")
+
+    for read in (graph_sha256, lambda path: wrap_graph(path, CARD)):
+        with pytest.raises(CheckpointError) as caught:
+            read(path)
+        assert str(caught.value) == (
+            f"{path} must have its tensors in files beside it, got theirs.onnx_data, a link, and links are not "
+            "followed; copy the files into one folder"
         )
 
 
@@ -354,18 +410,49 @@ def test_a_graph_without_output_is_refused(patches: Graph, tmp_path: Path) -> No
     assert refused(path) == f"{path} must be an ONNX graph with an output, got none; get it again"
 
 
-def test_an_undeclared_dimension_is_refused_when_it_shows(
-    patches: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("follows", [True, False])
+@pytest.mark.parametrize("crop", [SIDE, None])
+@pytest.mark.parametrize("dim", [1, 6, 8])
+@pytest.mark.parametrize(("form", "pooling"), POOLINGS)
+def test_an_undeclared_dimension_is_refused_when_it_shows(  # noqa: PLR0913, PLR0917  # pytest calls by name
+    patches: Graph,
+    form: str,
+    pooling: str,
+    dim: int,
+    crop: int | None,
+    follows: bool,  # noqa: FBT001  # likewise
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A graph that does not say how long its vectors are is refused when it is compiled for a card that is wrong."""
+    """A graph that does not say how long its vectors are never gives vectors of another length than its card says.
+
+    Where the length follows from the other shapes it is the card that is refused, before anything runs.
+    """
     monkeypatch.setenv("PLACEWISE_CACHE", str(tmp_path / "cache"))
-    model = patches("vectors")
+    if not follows:
+        monkeypatch.setattr("onnx.shape_inference.infer_shapes", lambda _: None)
+    model = patches(form, side="side" if crop is None else crop)
     model.graph.output[0].type.tensor_type.ClearField("shape")
     path = save(model, tmp_path)
-    write_card(path, dim=8)
+    write_card(path, dim=dim, pooling=pooling, crop=crop)
 
-    with pytest.raises(ModelError, match=r"^the graph of theirs must "):
-        load_model(str(path))
+    with pytest.raises(CardError if follows else ModelError, match=f"(got {dim}; correct it|got 7; correct dim on)"):
+        load_model(str(path)).embed([pictures(40, 40)[0]])
+
+
+def test_an_undeclared_axis_does_not_escape_the_norm(onnx: ModuleType, patches: Graph, tmp_path: Path) -> None:
+    """One vector an image in an axis of its own, which the graph does not declare, is still made of unit length."""
+    model = patches("vectors")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 1, 7]), "shape"))
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["features", "shape"], ["wrapped"]))
+    model.graph.output[0].name = "wrapped"
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(CardError):  # without a shape there is nothing to hold the card against but the width
+        wrap_graph(save(model, tmp_path), dataclasses.replace(CARD, dim=8))
+
+    np.testing.assert_allclose(
+        run(wrap_graph(save(model, tmp_path), CARD), pictures()), expected(pictures(), "none"), atol=1e-5
+    )
 
 
 # From a file to a model
@@ -406,7 +493,7 @@ def test_a_path_is_a_model(theirs: Path) -> None:
 
     assert first.card.name == "theirs"
     assert first.card.source == str(theirs.resolve())
-    assert model_of(first.card) == first.card.source
+    assert load_model_of(first.card).card.fingerprint == first.card.fingerprint
     images = list(pictures(20, 20))
     prepared = np.stack([first.prepare(image) for image in images])
     np.testing.assert_allclose(first.embed(images), expected(prepared, "average"), atol=1e-5)

@@ -144,15 +144,20 @@ def test_absent_weights_are_not_fetched(
         load_model(name)
 
 
+HEADER = b'{"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(4)
+"""One number in the format of safetensors."""
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers every GET with the same bytes."""
 
     def do_GET(self) -> None:
         """Some weights."""
         self.send_response(200)
-        self.send_header("Content-Length", "7")
+        self.send_header("Content-Length", str(len(WEIGHTS)))
         self.end_headers()
-        self.wfile.write(b"weights")
+        self.wfile.write(WEIGHTS)
 
     def log_message(self, *_: object) -> None:
         """Stay silent."""
@@ -176,7 +181,7 @@ def test_a_pull_is_seen(address: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {"urllib.Request", "socket.connect"} <= set(events)
     path = tmp_path / "models" / "ResNet18_32_cosplace.pth"
-    assert path.read_bytes() == b"weights"
+    assert path.read_bytes() == WEIGHTS
     assert done.stdout == f"cosplace-resnet18-32: {path}\nSHA-256: recorded at first pull\n"
     first, second = done.stderr.splitlines()
     assert first.startswith(f"{address}: ?, licence: code MIT; weights trained on Google Street View")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -17,17 +18,15 @@ from numpy.typing import NDArray
 
 from placewise import quantise
 from placewise.core import InputRule, ModelCard, Photo, Source
-from placewise.errors import ModelError, OptionError, SourceError
-from placewise.models import int8
+from placewise.embed import index
+from placewise.errors import ModelError, ModelMismatchError, OptionError, SourceError, WeightsMissingError
+from placewise.gallery import Gallery
+from placewise.locate import Locator
+from placewise.manifest import read_source
+from placewise.models import int8, load_model, load_model_of
 
 RULE = InputRule(32, 32, "bilinear", mean=(127.0,) * 3, std=(128.0,) * 3)
 CARD = ModelCard("small", "onnx", 8, RULE, "average", "", "tests", "Apache-2.0", 0)
-
-
-@pytest.fixture(autouse=True)
-def own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What a test makes stays with it."""
-    monkeypatch.setenv("PLACEWISE_MODELS", str(tmp_path / "models"))
 
 
 @pytest.fixture
@@ -96,13 +95,18 @@ def embeddings(graph: Path | bytes, inputs: list[NDArray[np.uint8]]) -> NDArray[
     return np.concatenate([compiled(item[np.newaxis])[0].copy() for item in inputs])
 
 
+@pytest.fixture(autouse=True)
+def models_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Graphs of a test stay with the test."""
+    monkeypatch.setenv("PLACEWISE_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
 @pytest.mark.usefixtures("nncf_installed")
-def test_the_same_photos_make_the_same_model(tmp_path: Path) -> None:
+def test_the_same_photos_make_the_same_model() -> None:
     """Two graphs made from the same inputs embed the same, near the float graph, with rows of unit length."""
     inputs, held_out = pictures(12)[:9], pictures(12)[9:]
-    first, second = (tmp_path / name / "graph.xml" for name in ("first", "second"))
-    for target in (first, second):
-        int8.quantise_graph(CARD, small_graph(), inputs, target)
+    first, second = (int8.quantise_graph(CARD, small_graph(), inputs) for _ in range(2))
     rows, again, exact = (embeddings(graph, held_out) for graph in (first, second, small_graph()))
 
     assert (rows * again).sum(axis=1).min() > 0.9999
@@ -111,13 +115,12 @@ def test_the_same_photos_make_the_same_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("nncf_installed")
-def test_an_interrupted_run_leaves_no_half_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Stopped while its files are written, it leaves the model that was there before, and nothing else."""
+def test_an_interrupted_run_leaves_no_half_model(monkeypatch: pytest.MonkeyPatch, models_folder: Path) -> None:
+    """Stopped while its files are written, it leaves the graph that was there before, and nothing else."""
     import openvino as ov
 
-    target = tmp_path / "int8" / "fingerprint" / "graph.xml"
-    int8.quantise_graph(CARD, small_graph(), pictures(3), target)
-    before = int8.int8_sha256(target)
+    graph = int8.quantise_graph(CARD, small_graph(), pictures(3))
+    before = sorted(path for path in models_folder.rglob("*") if path.is_file())
 
     def stop(_model: object, path: Path, **_options: object) -> None:
         path.write_text("half")
@@ -125,31 +128,27 @@ def test_an_interrupted_run_leaves_no_half_model(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(ov, "save_model", stop)
     with pytest.raises(KeyboardInterrupt):
-        int8.quantise_graph(CARD, small_graph(), pictures(5), target)
-    with pytest.raises(KeyboardInterrupt):
-        int8.quantise_graph(CARD, small_graph(), pictures(5), tmp_path / "int8" / "other" / "graph.xml")
+        int8.quantise_graph(CARD, small_graph(), pictures(5))
 
-    assert int8.int8_sha256(target) == before
-    assert [path.name for path in (tmp_path / "int8").iterdir()] == ["fingerprint"]
+    assert sorted(path for path in models_folder.rglob("*") if path.is_file()) == before
+    assert int8.find_int8_graph(CARD) == (graph, graph.parent.name)
 
 
 @pytest.mark.usefixtures("nncf_installed")
-def test_a_new_model_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
-    """Made again from other photos, the graph is another one, and so is its digest."""
-    target = tmp_path / "int8" / "fingerprint" / "graph.xml"
-    digests = set()
-    for count in (3, 6):
-        int8.quantise_graph(CARD, small_graph(), pictures(count), target)
-        digests.add(int8.int8_sha256(target))
+def test_a_new_graph_does_not_cost_the_galleries_of_the_old_one() -> None:
+    """Made again from other photos, the graph is another one and the default; the old one is found by its digest."""
+    first, second = (int8.quantise_graph(CARD, small_graph(), pictures(count)) for count in (3, 6))
 
-    assert len(digests) == 2
-    assert {path.name for path in target.parent.iterdir()} == {"graph.xml", "graph.bin"}
+    assert first != second
+    assert int8.find_int8_graph(CARD) == (second, second.parent.name)
+    assert int8.find_int8_graph(CARD, first.parent.name) == (first, first.parent.name)
+    assert int8.find_int8_graph(CARD, "0" * 64) is None
 
 
 @pytest.mark.usefixtures("nncf_installed")
-def test_quantising_leaves_logging_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quantising_leaves_logging_alone(capsys: pytest.CaptureFixture[str]) -> None:
     """Neither the class of new loggers nor NNCF's handlers outlive the run, and nothing is printed."""
-    int8.quantise_graph(CARD, small_graph(), pictures(3), tmp_path / "int8" / "graph.xml")
+    int8.quantise_graph(CARD, small_graph(), pictures(3))
 
     logger = logging.getLogger("nncf")
     assert logging.getLoggerClass() is logging.Logger
@@ -233,20 +232,42 @@ def test_photos_that_cannot_be_decoded_do_not_count(tmp_path: Path) -> None:
         quantise.quantise_model(Source(tmp_path, photos), "efficientnet-lite0")
 
 
-def test_without_nncf_the_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_nncf_the_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, models_folder: Path) -> None:
     """The exact command, and no file."""
     monkeypatch.setitem(sys.modules, "nncf", None)
 
     with pytest.raises(
         ModelError, match=r"^int8 must have NNCF installed, got .*; type pip install 'placewise\[int8\]'$"
     ):
-        int8.quantise_graph(CARD, small_graph(), pictures(3), tmp_path / "int8" / "graph.xml")
-    assert not (tmp_path / "int8").exists()
+        int8.quantise_graph(CARD, small_graph(), pictures(3))
+    assert not models_folder.exists()
 
 
-def test_a_missing_graph_is_one_line(tmp_path: Path) -> None:
-    """Where an 8-bit graph cannot be read, the line names the command that makes it."""
-    with pytest.raises(
-        ModelError, match=r"^the 8-bit graph must be readable, .*'placewise models quantise' to make it"
-    ):
-        int8.int8_sha256(tmp_path / "graph.xml")
+def test_a_missing_graph_is_one_line() -> None:
+    """Without an 8-bit graph, precision int8 is refused with the command that makes one."""
+    with pytest.raises(WeightsMissingError, match=r"^the 8-bit graph of efficientnet-lite0 must be on this machine, "):
+        load_model(precision="int8")
+
+
+@pytest.mark.usefixtures("nncf_installed")
+def test_a_gallery_goes_with_the_graph_that_made_it(tmp_path: Path, save_photo: Callable[..., Path]) -> None:
+    """An int8 gallery is located with its own graph, also after another was made; float embeddings are kept out."""
+    for view in range(30):
+        save_photo(tmp_path / "data" / f"place{view % 10}" / f"{view}.png", place=view % 10, view=view)
+    source = read_source(tmp_path / "data")
+    quantise.quantise_model(source, "efficientnet-lite0", photos=30)
+    model = load_model(precision="int8")
+    with Gallery.open_for(tmp_path / "g", model.card) as gallery:
+        index(source, gallery, model)
+    other = dataclasses.replace(source, photos=source.photos[::-1])
+    quantise.quantise_model(other, "efficientnet-lite0", photos=30)
+
+    with Gallery.open(tmp_path / "g") as gallery:
+        again = load_model_of(gallery.card)
+        answer = Locator(gallery, again).locate(source.file(source.photos[3]))
+        with pytest.raises(ModelMismatchError, match=r"efficientnet-lite0 in int8 \(\w{8}\) with efficientnet-lite0"):
+            gallery.check_model(load_model().card)
+
+    assert again.card.quantised == model.card.quantised != load_model(precision="int8").card.quantised
+    assert answer.hits[0].photo == source.photos[3]
+    assert answer.confidence == pytest.approx(1, abs=1e-5)

@@ -195,12 +195,10 @@ def locate(
     from placewise import show
     from placewise.gallery import Gallery
     from placewise.locate import Locator
-    from placewise.models import model_of, weights_of
+    from placewise.models import load_model_of
 
     with Gallery.open(gallery_path) as gallery:
-        card = gallery.card
-        own_weights = None if model else weights_of(card)
-        embedder = _load(model or model_of(card), weights or own_weights, card.precision, card.decode, device)
+        embedder = load_model_of(gallery.card, name=model or "", weights=weights, device=device)  # type: ignore[arg-type]
         locator = Locator(gallery, embedder, tau=tau)
     answers, failures = locator.locate_many(photos, k=k)
     if as_json:
@@ -318,9 +316,10 @@ def models_pull(name: str) -> None:
 @models.command("quantise")
 @_source
 @click.option("--model", default="efficientnet-lite0", show_default=True, help=_MODEL_HELP)
+@_weights
 @click.option("--photos", default=300, show_default=True, help="Gallery photos to calibrate and to measure on.")
 @_json
-def models_quantise(source: Path, model: str, photos: int, as_json: bool) -> None:
+def models_quantise(source: Path, model: str, weights: Path | None, photos: int, as_json: bool) -> None:
     """Make a model's 8-bit variant, calibrated on a source's gallery photos, and print what it costs and gains.
 
     Two of three photos calibrate, the third measures. Needs NNCF: pip install 'placewise[int8]'.
@@ -333,7 +332,7 @@ def models_quantise(source: Path, model: str, photos: int, as_json: bool) -> Non
 
     rows = read_source(source)
     with _progress() as progress:
-        quantised = quantise.quantise_model(rows, model, photos=photos, on_progress=progress.show)
+        quantised = quantise.quantise_model(rows, model, weights=weights, photos=photos, on_progress=progress.show)
     _print(quantise.to_json(quantised) if as_json else quantise.to_text(quantised))
     _complain(quantised.failures)
     if quantised.failures:

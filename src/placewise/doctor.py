@@ -7,7 +7,6 @@ small gray image, see `placewise.outlines`) are kept.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from placewise import images
 from placewise.core import Finding, Photo, Severity, Source
 from placewise.errors import ImageError, OptionError
+from placewise.machine import usable_cores
 from placewise.outlines import SIDE, is_blank, near_pairs, outline
 
 KINDS = (
@@ -90,7 +90,7 @@ def examine(
         message = f"workers must be 1 or more, got {workers}"
         raise OptionError(message)
     looks: list[_Look] = []
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
         for look in pool.map(partial(_look, source, min_side), source.photos):
             looks.append(look)
             if on_progress is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from placewise import images
 from placewise.errors import ImageError, ModelError
+from placewise.machine import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,7 +117,7 @@ def _ahead(read: Callable[[Photo], _Read], photos: Sequence[Photo]) -> Iterator[
     EfficientNet-Lite0 and 41.9 with ResNet50, two gave 158 and 44.9, three to six no more than that (median of four
     rounds each).
     """
-    workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="decode")
+    workers = ThreadPoolExecutor(max_workers=usable_cores(), thread_name_prefix="decode")
     pending: deque[Future[_Read]] = deque()
     todo = iter(photos)
     try:
@@ -133,11 +133,20 @@ def _ahead(read: Callable[[Photo], _Read], photos: Sequence[Photo]) -> Iterator[
 def _infer(reads: Sequence[_Read], embedder: Embedder, cache: Cache | None) -> Batch:
     fresh = [item for item in reads if item.input is not None]
     computed = embedder.infer([item.input for item in fresh if item.input is not None])
-    _check_unit_length(computed, embedder)
-    if cache and fresh:
-        cache.put((item.digest, row) for item, row in zip(fresh, computed, strict=True))
-    rows = iter(computed)
-    embedded = [(item, item.kept if item.kept is not None else next(rows)) for item in reads if _has_embedding(item)]
+    usable = are_unit_rows(computed)
+    if len(fresh) > 1 and not usable.any():
+        message = (
+            f"model {embedder.card.name} must give embeddings of unit length, got others from the weights "
+            f"{embedder.card.weights_file}; use other weights"
+        )
+        raise ModelError(message)
+    rows = {id(item): row for item, row, good in zip(fresh, computed, usable, strict=True) if good}
+    if cache and rows:
+        cache.put((item.digest, rows[id(item)]) for item in fresh if id(item) in rows)
+    reads = [_unusable(item) if item.input is not None and id(item) not in rows else item for item in reads]
+    embedded = [
+        (item, item.kept if item.kept is not None else rows[id(item)]) for item in reads if _has_embedding(item)
+    ]
     return Batch(
         photos=tuple(item.photo for item, _ in embedded),
         digests=tuple(item.digest for item, _ in embedded),
@@ -148,14 +157,15 @@ def _infer(reads: Sequence[_Read], embedder: Embedder, cache: Cache | None) -> B
     )
 
 
-def _check_unit_length(embeddings: Embeddings, embedder: Embedder) -> None:
-    """Refuse what a broken model computes before it gets into a cache or a score."""
-    if not np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-3):  # NaN fails too
-        message = (
-            f"model {embedder.card.name} must give embeddings of unit length, got others from the weights "
-            f"{embedder.card.weights_file}; use other weights"
-        )
-        raise ModelError(message)
+def are_unit_rows(embeddings: Embeddings) -> NDArray[np.bool_]:
+    """Which rows of ``(N, dim)`` are finite and of unit length: ``(N,)``."""
+    usable: NDArray[np.bool_] = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < 1e-3  # NaN is less than nothing
+    return usable
+
+
+def _unusable(item: _Read) -> _Read:
+    reason = "the network finds nothing in it to embed; replace the photo"
+    return _Read(item.photo, item.digest, failure=Failure(item.photo, "unusable", reason))
 
 
 def _has_embedding(item: _Read) -> bool:

@@ -37,7 +37,8 @@ class ImageError(PlacewiseError):
     """One photo cannot be decoded.
 
     Attributes:
-        kind: ``missing``, ``unreadable``, ``truncated`` or ``too_large``.
+        kind: ``missing``, ``unreadable``, ``truncated``, ``too_large``, or ``unusable`` for one that a network can make
+            nothing of.
     """
 
     def __init__(self, message: str, *, kind: str) -> None:

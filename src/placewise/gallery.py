@@ -252,7 +252,8 @@ def _stored_card(store: Store) -> ModelCard | None:
 
 
 def _described(card: ModelCard) -> str:
-    return f"{card.name} with {card.weights_file or 'no weights'} ({card.fingerprint[:8]})"
+    variant = f" in int8 ({card.quantised[:8]})" if card.quantised else ""
+    return f"{card.name}{variant} with {card.weights_file or 'no weights'} ({card.fingerprint[:8]})"
 
 
 def card_from_json(text: str, path: Path) -> ModelCard:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from placewise import images, rank
 from placewise.core import Photo, Source
-from placewise.embed import embed_photos
-from placewise.errors import OptionError
+from placewise.embed import are_unit_rows, embed_photos
+from placewise.errors import ImageError, OptionError
 from placewise.openset import DEFAULT_TAU, check_tau
 from placewise.search import ExactSearcher
 
@@ -54,7 +54,11 @@ class Locator:
             OptionError: if k is below 1.
         """
         data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
-        (answer,) = self.answers(self._embedder.infer([self._embedder.read(data)]), k=k)
+        embedding = self._embedder.infer([self._embedder.read(data)])
+        if not are_unit_rows(embedding).all():
+            message = "the network finds nothing in the photo to embed; take another photo"
+            raise ImageError(message, kind="unusable")
+        (answer,) = self.answers(embedding, k=k)
         return answer
 
     def locate_many(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from placewise import images
 from placewise.embed import Failure
 from placewise.errors import ImageError, OptionError, SourceError
+from placewise.machine import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +71,14 @@ class Quantised:
     failures: tuple[Failure, ...]
 
 
-def quantise_model(source: Source, name: str, *, photos: int = 300, on_progress: Progress | None = None) -> Quantised:
+def quantise_model(
+    source: Source,
+    name: str,
+    *,
+    weights: Path | None = None,
+    photos: int = 300,
+    on_progress: Progress | None = None,
+) -> Quantised:
     """Quantise a model on a sample of a source's gallery photos, keep it, and measure it. Touches no network.
 
     Queries are never read. The same photos give the same sample.
@@ -79,6 +86,7 @@ def quantise_model(source: Source, name: str, *, photos: int = 300, on_progress:
     Args:
         source: where the photos are.
         name: what `placewise.models.load_model` takes.
+        weights: likewise.
         photos: how many photos to read: two of three calibrate, the third measures.
         on_progress: called with (stage, photos done, photos in all).
 
@@ -88,22 +96,21 @@ def quantise_model(source: Source, name: str, *, photos: int = 300, on_progress:
         ModelError: if NNCF is not installed or cannot quantise the model.
     """
     from placewise import models
-    from placewise.models.int8 import int8_graph, quantise_graph
+    from placewise.models.int8 import quantise_graph
 
     sample = _sample(source.of("gallery"), photos)
-    exact = models.load_model(name, precision="float32", device="cpu")
+    exact = models.load_model(name, weights=weights, precision="float32", device="cpu")
     inputs, failures = _read(source, sample, exact, on_progress)
     calibration, held_out = _split(inputs)
-    graph = int8_graph(exact.card)
     _say(on_progress, "quantising", 0)
     started = time.perf_counter()
-    _, float_graph = models.float_graph(*models.card_and_weights(name, None))
-    quantise_graph(exact.card, float_graph, calibration, graph)
+    _, float_graph = models.float_graph(*models.card_and_weights(name, weights))
+    graph = quantise_graph(exact.card, float_graph, calibration)
     seconds = time.perf_counter() - started
-    small = models.load_model(name, precision="int8", device="cpu")
+    small = models.load_model(name, weights=weights, precision="int8", device="cpu", quantised=graph.parent.name)
     _say(on_progress, "measuring", 0)
     cosines, same_nearest = _agreement(exact, small, calibration, held_out)
-    auto = models.load_model(name, device="cpu")
+    auto = models.load_model(name, weights=weights, device="cpu")
     float_speed, int8_speed = _race((auto, small), inputs[:_TIMED_PHOTOS])
     _say(on_progress, "measuring", 1)
     return Quantised(
@@ -151,7 +158,7 @@ def _read(
             return Failure(photo, error.kind, str(error))
 
     found: list[NDArray[np.uint8] | Failure] = []
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="decode") as workers:
+    with ThreadPoolExecutor(max_workers=usable_cores(), thread_name_prefix="decode") as workers:
         for result in workers.map(read, photos):
             found.append(result)
             if on_progress:

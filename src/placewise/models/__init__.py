@@ -30,6 +30,7 @@ def load_model(
     precision: Precision = "auto",
     decode: Decode = "fast",
     device: Device = "auto",
+    quantised: str = "",
 ) -> Embedder:
     """Make a model ready to embed. Touches no network.
 
@@ -40,6 +41,7 @@ def load_model(
             takes the 8-bit graph that ``placewise models quantise`` made.
         decode: ``fast`` decodes large JPEGs at a reduced scale, ``full`` at their own.
         device: ``auto`` takes a CUDA device where ONNX Runtime finds one, else the processor.
+        quantised: with ``int8``, the digest of the graph to take instead of the one made last.
 
     Raises:
         OptionError: if an argument has a value that does not exist.
@@ -62,7 +64,7 @@ def load_model(
 
     card, graph = float_graph(card, path)
     if precision == "int8":
-        card, graph = _quantised(card)
+        card, graph = _quantised(card, quantised)
     cache = _made(cache_folder())
     try:
         runtime = make_runtime(card, graph, precision=precision, device=device, compile_cache=cache)
@@ -75,29 +77,44 @@ def load_model(
     return GraphEmbedder(card, runtime, decode=decode)
 
 
-def _quantised(card: ModelCard) -> tuple[ModelCard, Path]:
-    """The card and the graph of a model's 8-bit variant."""
-    from placewise.models.int8 import int8_graph, int8_sha256
+def load_model_of(
+    card: ModelCard, *, name: str = "", weights: Path | str | None = None, device: Device = "auto"
+) -> Embedder:
+    """Make the model ready that a gallery was made with.
 
-    graph = int8_graph(card)
-    if not graph.is_file():
+    Args:
+        card: the gallery's.
+        name: another name or path of the model, where it has moved.
+        weights: another path of the weights, where they have moved.
+        device: as for `load_model`.
+    """
+    published = MODELS.get(card.name)
+    if not name and not weights and published and card.source != published.source:
+        weights = card.source  # a file that the user named
+    return load_model(
+        name or (card.name if published else card.source),
+        weights=weights,
+        precision=card.precision,  # type: ignore[arg-type]  # it was one of them when the card was made
+        decode=card.decode,  # type: ignore[arg-type]  # likewise
+        device=device,
+        quantised=card.quantised,
+    )
+
+
+def _quantised(card: ModelCard, digest: str) -> tuple[ModelCard, Path]:
+    """The card and the graph of a model's 8-bit variant: the one of that digest, or the latest."""
+    from placewise.models.int8 import find_int8_graph
+
+    found = find_int8_graph(card, digest)
+    if found is None:
+        which = f"8-bit graph {digest[:8]}" if digest else "8-bit graph"
         message = (
-            f"the 8-bit graph of {card.name} must be on this machine, got none at {graph}; "
-            f"type 'placewise models quantise SOURCE --model {card.name}'"
+            f"the {which} of {card.name} must be on this machine, got none in {models_folder()}; copy the folder int8 "
+            f"of the machine that made it, or type 'placewise models quantise' and index anew"
         )
         raise WeightsMissingError(message)
-    return dataclasses.replace(card, quantised=int8_sha256(graph)), graph
-
-
-def model_of(card: ModelCard) -> str:
-    """What `load_model` takes to load the model of a card again: the path of its ``.onnx`` file, or its name."""
-    return card.source if _is_file_name(card.source) else card.name
-
-
-def weights_of(card: ModelCard) -> Path | None:
-    """The file that a card's weights were taken from, where the user named one; None for published weights."""
-    named = "://" not in card.source and not card.source.startswith("package:") and not _is_file_name(card.source)
-    return Path(card.source) if named else None
+    graph, digest = found
+    return dataclasses.replace(card, quantised=digest), graph
 
 
 def _is_file_name(name: str) -> bool:
@@ -161,7 +178,7 @@ def _checked_sha256(card: ModelCard, weights: Path) -> str:
     from placewise.models import checkpoint, digests, onnx_files
 
     digest = onnx_files.graph_sha256(weights) if card.architecture == FOREIGN else checkpoint.file_sha256(weights)
-    if not _is_file_name(card.source):  # a user's own file may end in a date
+    if weights.name in {known.weights_file for known in MODELS.values()}:  # a user's own file may end in a date
         checkpoint.check_name_hash(weights, digest)
     digests.check_record(weights, digest)
     return digest
@@ -186,4 +203,4 @@ def _made(folder: Path) -> Path | None:
         return None
 
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "find_card", "installed_weights", "load_model", "model_of", "weights_of"]
+__all__ = ["DEFAULT_MODEL", "MODELS", "find_card", "installed_weights", "load_model", "load_model_of"]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from pathlib import Path
 
 from placewise.errors import CheckpointError
+from placewise.files import write_atomically
+from placewise.folders import models_folder
 
 PUBLISHED = "published prefix"
 RECORDED = "recorded at first pull"
@@ -55,19 +56,24 @@ def recorded_digest(weights: Path) -> str | None:
 
 
 def record(weights: Path, digest: str) -> None:
-    """Keep the digest of a first pull. OSError if it cannot be written."""
-    path = record_of(weights)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="ascii", errors="replace") as file:
-        file.write(f"{digest}  {weights.name}\n")
-    Path(file.name).replace(path)
+    """Keep the digest of a first pull.
+
+    Raises:
+        OptionError: if it cannot be written.
+    """
+    write_atomically(record_of(weights), f"{digest}  {weights.name}\n".encode())
 
 
 def check_record(weights: Path, digest: str) -> None:
     """Refuse a digest that is not the one recorded at the first pull; pass where none was recorded.
 
+    Only the folder of pulled weights has such records: a file of that name beside a user's own file is the user's.
+
     Raises:
         CheckpointError: if they differ.
     """
+    if not weights.parent.resolve().is_relative_to(models_folder().resolve()):
+        return
     recorded = recorded_digest(weights)
     if recorded not in {None, digest}:
         message = (

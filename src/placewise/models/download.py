@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -9,17 +10,18 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Protocol
 
-from placewise.errors import CheckpointError, DownloadError
-from placewise.models import digests
+from placewise.errors import CheckpointError, DownloadError, OptionError
+from placewise.models import checkpoint, digests, onnx_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from placewise.core import ModelCard
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = 30.0
+_REPORT = "report this, or name a file with --weights"
 
 
 def pull(
@@ -32,7 +34,7 @@ def pull(
     """Download a card's weights into ``folder``, check them, and only then give them their name.
 
     An interrupted pull leaves a ``.part`` file that the next one continues. Weights whose name does not tell their
-    SHA-256 must be those of the first pull, whose digest is recorded beside them.
+    SHA-256 must be readable, and those of the first pull, whose digest is recorded beside them.
 
     Args:
         card: its ``source`` must be an address.
@@ -49,10 +51,13 @@ def pull(
         folder.mkdir(parents=True, exist_ok=True)
         size = _fetch(card, part, on_size, on_progress)
         _check_size(card, part, size)
-        _check_digest(part, target)
+        _check_digest(card, part, target)
         part.replace(target)
-    except (OSError, http.client.HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _refusal(card, error) from error
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: an address that no name has
+        reason = _line(error.reason if isinstance(error, urllib.error.URLError) else error)
         message = (
             f"{card.source} must be reachable and {folder} writable, got {reason}; type the command again to go on"
         )
@@ -60,10 +65,22 @@ def pull(
     return target
 
 
+def _refusal(card: ModelCard, error: urllib.error.HTTPError) -> DownloadError:
+    """What a server's error comes down to: only one that may pass is worth another try."""
+    status = error.status or 0
+    advice = "type the command again later" if status in {408, 429} or status >= 500 else _REPORT
+    return DownloadError(f"{card.source} must have the weights, the server answered {_line(error)}; {advice}")
+
+
+def _line(text: object) -> str:
+    """Foreign text, or the name of an error without one, in one line."""
+    return onnx_files.plain(" ".join(str(text).split()) or type(text).__name__)
+
+
 def verify(card: ModelCard, weights: Path) -> None:
     """Check weights that are here already as a pull would.
 
-    Weights that were put here by hand are recorded as if they had been pulled.
+    Weights that were put here by hand are recorded as if they had been pulled, if they can be read.
 
     Args:
         card: whose weights they are.
@@ -73,7 +90,7 @@ def verify(card: ModelCard, weights: Path) -> None:
         DownloadError: if they are not the right ones.
     """
     try:
-        _check_digest(weights, weights.with_name(card.weights_file))
+        _check_digest(card, weights, weights.with_name(card.weights_file))
     except OSError as error:
         message = f"{weights} must be readable and its folder writable, got {error.strerror or error}; correct this"
         raise DownloadError(message) from error
@@ -83,8 +100,9 @@ class _Response(Protocol):
     """What is used of an HTTP response."""
 
     status: int
+    headers: Mapping[str, str]
 
-    def getheader(self, name: str) -> str | None: ...
+    def close(self) -> None: ...
 
     def read(self, amount: int) -> bytes: ...
 
@@ -99,29 +117,47 @@ def _fetch(
     have = part.stat().st_size if part.is_file() else 0
     if card.size_bytes is not None and have >= card.size_bytes:
         return card.size_bytes
+    response, have = _open(card, part, have)
+    if response is None:
+        return have
+    with contextlib.closing(response):
+        size = _size(card, response)
+        if on_size:
+            on_size(size)
+        if not have:
+            _remember_version(part, response.headers.get("ETag"))
+        _write(response, part, have, size, on_progress)
+    return size
+
+
+def _open(card: ModelCard, part: Path, have: int) -> tuple[_Response | None, int]:
+    """Ask for what is missing; the answer, and the bytes that it goes on from.
+
+    No answer, and the bytes in all, where nothing is missing. Everything is asked for where the server would go on
+    from another byte than wanted: its bytes must not be joined to these.
+    """
     try:
         response = urllib.request.urlopen(_request(card, part, have), timeout=_TIMEOUT_S)  # noqa: S310  # see _request
     except urllib.error.HTTPError as error:
-        with error:
-            if error.status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # nothing is left to bring
-                return _size(card, error.headers.get("Content-Range"), None)
+        if error.status != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
-    with response:
-        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        size = _size(
-            card, response.getheader("Content-Range") if resumed else None, response.getheader("Content-Length")
-        )
-        if on_size:
-            on_size(size)
-        if not resumed:
-            _remember_version(part, response.getheader("ETag"))
-        _write(response, part, have if resumed else 0, size, on_progress)
-    return size
+        with error:
+            size = _told(error)
+        return _open(card, part, 0) if size is None or size > have else (None, _checked(card, size))
+    if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+        return response, 0
+    if (response.headers.get("Content-Range") or "").startswith(f"bytes {have}-"):
+        return response, have
+    response.close()
+    if not have:
+        message = f"{card.source} must bring the file from its start, got another part of it; {_REPORT}"
+        raise DownloadError(message)
+    return _open(card, part, 0)
 
 
 def _request(card: ModelCard, part: Path, have: int) -> urllib.request.Request:
     """Ask for what is missing, and for everything where the server has another version than the one begun."""
-    headers = {}
+    headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
         version = _version_file(part)
@@ -143,15 +179,35 @@ def _remember_version(part: Path, version: str | None) -> None:
         file.unlink(missing_ok=True)
 
 
-def _size(card: ModelCard, content_range: str | None, content_length: str | None) -> int:
+def _size(card: ModelCard, response: _Response) -> int:
     """The bytes in all: the card's, or the server's where the card has none."""
-    if card.size_bytes is not None:
-        return card.size_bytes
-    text = content_range.rpartition("/")[2] if content_range else content_length
-    if text is None or not text.isdecimal():
+    encoding = response.headers.get("Content-Encoding") or "identity"
+    if encoding.strip().lower() != "identity":
+        message = f"{card.source} must send the file as it is, got it in the encoding {_line(encoding)}; {_REPORT}"
+        raise DownloadError(message)
+    size = _told(response)
+    if size is None and card.size_bytes is None:
         message = f"{card.source} must say how many bytes it has, got no size; pull it with another tool"
         raise DownloadError(message)
-    return int(text)
+    return _checked(card, size)
+
+
+def _told(answer: _Response | urllib.error.HTTPError) -> int | None:
+    """The bytes of the whole file as the server tells them."""
+    content_range = answer.headers.get("Content-Range")
+    text = content_range.rpartition("/")[2] if content_range else answer.headers.get("Content-Length")
+    partial = answer.status != http.HTTPStatus.OK and not content_range
+    return int(text) if text and text.isdecimal() and not partial else None
+
+
+def _checked(card: ModelCard, size: int | None) -> int:
+    """The bytes to bring, of a server that has ``size``; one with fewer than were published has another file."""
+    wanted = card.size_bytes
+    if size == 0 or (size is not None and wanted is not None and size < wanted):
+        published = "weights" if wanted is None else f"the published file of {wanted} bytes"
+        message = f"{card.source} must have {published}, got a file of {size} bytes; {_REPORT}"
+        raise DownloadError(message)
+    return wanted if wanted is not None else int(size or 0)
 
 
 def _write(
@@ -182,7 +238,7 @@ def _check_size(card: ModelCard, part: Path, size: int) -> None:
         raise DownloadError(message)
 
 
-def _check_digest(file: Path, target: Path) -> None:
+def _check_digest(card: ModelCard, file: Path, target: Path) -> None:
     """Refuse a file that is not what ``target`` should be: by its name, or by the record, which a first pull makes."""
     digest = digests.sha256(file)
     published = digests.published_prefix(target.name)
@@ -198,15 +254,44 @@ def _check_digest(file: Path, target: Path) -> None:
         recorded = digests.recorded_digest(target)
     except CheckpointError as error:
         raise DownloadError(str(error)) from error
-    if recorded is None:
-        digests.record(target, digest)
-    elif recorded != digest:
+    if recorded not in {None, digest}:
         message = (
-            f"{target.name} must have the SHA-256 that was recorded at the first pull, {recorded[:8]}…, got "
+            f"{target.name} must have the SHA-256 that was recorded at the first pull, {str(recorded)[:8]}…, got "
             f"{digest[:8]}…; {_thrown_away(file, target)}, "
             f"or delete {digests.record_of(target).name} to trust the new ones"
         )
         raise DownloadError(message)
+    _check_readable(card, file, target)
+    if recorded is None:
+        _record(target, digest)
+
+
+def _check_readable(card: ModelCard, file: Path, target: Path) -> None:
+    """Refuse bytes that are no weights, which nobody's hash speaks against: a page of a captive portal, say."""
+    try:
+        if target.suffix == ".onnx":
+            onnx_files.read_graph(file)
+        else:
+            checkpoint.read_checkpoint(file)
+    except CheckpointError as error:
+        got = str(error).replace(str(file), target.name).partition(", got ")[2].rpartition("; ")[0]
+        record = digests.record_of(target)
+        if file != target:
+            _discard(file)
+            record.unlink(missing_ok=True)  # it vouches for what was no weights either
+            message = f"{card.source} must bring weights, got {got}; the bytes were thrown away: {_REPORT}"
+        else:
+            both = f"{target} and {record.name}" if record.is_file() else target
+            message = f"{target} must hold weights, got {got}; delete {both} and type the command again"
+        raise DownloadError(message) from error
+
+
+def _record(target: Path, digest: str) -> None:
+    try:
+        digests.record(target, digest)
+    except OptionError as error:
+        message = f"{digests.record_of(target)} must be writable, got {_line(error.__cause__)}; correct this"
+        raise DownloadError(message) from error
 
 
 def _thrown_away(file: Path, target: Path) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from placewise.core import Embeddings, Image, ModelCard
 
+_IMPORTING = threading.RLock()
+
 Input = NDArray[np.uint8]
 """What a graph takes of one image: ``(h, w, 3)`` uint8."""
 
@@ -91,15 +93,18 @@ def make_runtime(
         OptionError: if there is no CUDA device, or it cannot do the precision.
         ModelError: if the graph does not compile.
     """
-    cuda = device != "cpu" and precision != "int8" and _cuda_is_there()
-    if device == "cuda" and not cuda:
+    reason = "onnxruntime-gpu is not installed" if precision != "int8" else "int8 runs on the processor only"
+    if device != "cpu" and precision != "int8" and _cuda_is_there():
+        try:
+            return OnnxRuntime(card, graph, precision=precision, providers=("CUDAExecutionProvider",))
+        except OptionError as error:
+            reason = str(error)
+    if device == "cuda":
         message = (
-            "device cuda must have a CUDA device, onnxruntime-gpu and a precision of auto or float32, got less; "
-            "type pip install 'placewise[cuda]' or use --device cpu"
+            f"device cuda must have a CUDA device and a precision of auto or float32, got: {reason}; "
+            f"type pip install 'placewise[cuda]' or use --device cpu"
         )
         raise OptionError(message)
-    if cuda:
-        return OnnxRuntime(card, graph, precision=precision, providers=("CUDAExecutionProvider",))
     return OpenVino(card, graph, precision=precision, compile_cache=compile_cache)
 
 
@@ -131,25 +136,37 @@ class OpenVino:
             raise _unfit(card, error) from error
         chosen = compiled.get_property(props.hint.inference_precision())
         self.variant = "int8" if card.quantised else "float32" if chosen == ov.Type.f32 else chosen.get_type_name()
-        self._dim = card.dim
+        self._card = card
+        shape = compiled.output(0).partial_shape
+        if shape.rank.is_static and len(shape) == 2 and shape[1].is_static:
+            _check_width(card, shape[1].get_length())
         self._queue = ov.AsyncInferQueue(compiled)
 
     def run(self, inputs: Sequence[Input]) -> Embeddings:
         """Embed inputs: ``(N, dim)`` float32, in order."""
-        embeddings = np.empty((len(inputs), self._dim), dtype=np.float32)
+        embeddings = np.empty((len(inputs), self._card.dim), dtype=np.float32)
+        widths = {self._card.dim}
 
         def keep(request: Any, row: int) -> None:
-            embeddings[row] = request.get_output_tensor().data[0]
+            found = request.get_output_tensor().data
+            widths.add(found.size)  # one row; a graph whose shapes are free can have another width than its card says
+            if found.size == self._card.dim:
+                embeddings[row] = found.reshape(-1)
 
         self._queue.set_callback(keep)
         for row, image in enumerate(inputs):
             self._queue.start_async(image[np.newaxis], userdata=row)
         self._queue.wait_all()
+        for width in widths:
+            _check_width(self._card, width)
         return embeddings
 
 
 class OnnxRuntime:
-    """Batches of one fixed size, the last one filled up, so that a row does not depend on how many share its batch."""
+    """Batches of one fixed size, the last one filled up, so that a row does not depend on how many share its batch.
+
+    Whole images, which have sizes of their own, go one by one: there is nothing to fill a batch with.
+    """
 
     BATCH = 32
 
@@ -165,23 +182,36 @@ class OnnxRuntime:
             )
         except Exception as error:  # its exceptions share no base below this
             raise _unfit(card, error) from error
+        if self._session.get_providers()[0] != providers[0]:
+            # Compiled in is not the same as working: without a driver ONNX Runtime goes on with the processor.
+            message = f"{providers[0]} must work on this machine, got only {', '.join(self._session.get_providers())}"
+            raise OptionError(message)
+        self._batch = 1 if card.input.crop is None else self.BATCH
         self.variant = f"{providers[0].removesuffix('ExecutionProvider').lower()}-{'tf32' if tf32 else 'float32'}"
-        self._dim = card.dim
+        self._card = card
 
     def run(self, inputs: Sequence[Input]) -> Embeddings:
         """Embed inputs: ``(N, dim)`` float32, in order; inputs of one size go in batches."""
-        embeddings = np.empty((len(inputs), self._dim), dtype=np.float32)
+        embeddings = np.empty((len(inputs), self._card.dim), dtype=np.float32)
         by_size: dict[tuple[int, ...], list[int]] = {}
         for row, image in enumerate(inputs):
             by_size.setdefault(image.shape, []).append(row)
         for size, rows in by_size.items():
-            for start in range(0, len(rows), self.BATCH):
-                chosen = rows[start : start + self.BATCH]
-                batch = np.zeros((self.BATCH, *size), dtype=np.uint8)
+            for start in range(0, len(rows), self._batch):
+                chosen = rows[start : start + self._batch]
+                batch = np.zeros((self._batch, *size), dtype=np.uint8)
                 batch[: len(chosen)] = [inputs[row] for row in chosen]
                 (found,) = self._session.run(["embeddings"], {"images": batch})
-                embeddings[chosen] = found[: len(chosen)]
+                _check_width(self._card, found.size // self._batch)
+                embeddings[chosen] = found.reshape(self._batch, -1)[: len(chosen)]
         return embeddings
+
+
+def _check_width(card: ModelCard, width: int) -> None:
+    """Refuse vectors of another length than the card says, which somebody else's graph can give."""
+    if width != card.dim:
+        message = f"model {card.name} must give embeddings of {card.dim} values, got {width}; correct dim on its card"
+        raise ModelError(message)
 
 
 def _unfit(card: ModelCard, error: Exception) -> ModelError:
@@ -214,12 +244,14 @@ def import_openvino() -> Any:
 
 @contextmanager
 def without_telemetry() -> Iterator[None]:
-    """Hide the package openvino-telemetry from imports inside the block."""
-    before = sys.modules.get("openvino_telemetry")
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None is how Python blocks an import
-    try:
-        yield
-    finally:
-        del sys.modules["openvino_telemetry"]
-        if before is not None:
-            sys.modules["openvino_telemetry"] = before
+    """Hide the package openvino-telemetry from imports inside the block; one thread at a time."""
+    name = "openvino_telemetry"
+    with _IMPORTING:
+        known, before = name in sys.modules, sys.modules.get(name)
+        sys.modules[name] = None  # type: ignore[assignment]  # None is how Python blocks an import
+        try:
+            yield
+        finally:
+            del sys.modules[name]
+            if known:
+                sys.modules[name] = before  # type: ignore[assignment]  # as it was

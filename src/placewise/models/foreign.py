@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from placewise.errors import CardError, CheckpointError
 from placewise.models.builder import LEAST_NORM
-from placewise.models.onnx_files import damaged, plain, read_graph
+from placewise.models.onnx_files import damaged, inferred_output, plain, read_graph
 
 if TYPE_CHECKING:
     import onnx
 
     from placewise.core import ModelCard
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same file and card give another graph, so that graphs kept on disk are not taken for new ones."""
 
 OPSETS = range(11, 22)
@@ -58,6 +58,7 @@ def wrap_graph(path: Path, card: ModelCard) -> bytes:
         pixels = _image_input(model.graph, card)
         _check_shapes(pixels, output, card)
         _replace_ends(model, pixels, output, card, opset)
+        _check_width(model, card)
         serialised: bytes = model.SerializeToString()
         onnx.checker.check_model(serialised)
     except (CardError, CheckpointError):
@@ -202,6 +203,8 @@ def _shape(sizes: list[int | None] | tuple[int | None, ...]) -> str:
 
 _IMAGES, _EMBEDDINGS = "images", "embeddings"
 _OURS = "placewise/"
+_LEAST_IR = 4
+"""The first version of the format whose constants need not be among the inputs, where ours are not."""
 
 
 def _replace_ends(
@@ -220,7 +223,21 @@ def _replace_ends(
     graph.initializer.extend([*begin.constants, *end.constants])
     sizes = ["N", side or "H", side or "W", 3]
     _refill(graph.input, [helper.make_tensor_value_info(_IMAGES, TensorProto.UINT8, sizes)])
-    _refill(graph.output, [helper.make_tensor_value_info(_EMBEDDINGS, TensorProto.FLOAT, ["N", card.dim])])
+    _refill(graph.output, [helper.make_tensor_value_info(_EMBEDDINGS, TensorProto.FLOAT, ["N", None])])
+    model.ir_version = max(model.ir_version, _LEAST_IR)
+
+
+def _check_width(model: onnx.ModelProto, card: ModelCard) -> None:
+    """Refuse a width of the embeddings that follows from the shapes and is not the card's; then declare the card's."""
+    output = inferred_output(model)
+    sizes = _sizes(output) if output else None
+    width = sizes[1] if sizes and len(sizes) == 2 else None
+    if width not in {None, card.dim}:
+        message = (
+            f"dim of card {card.name} must be {width}, as the graph's vectors are long, got {card.dim}; correct it"
+        )
+        raise CardError(message)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = card.dim
 
 
 def _renamed(name: str) -> str:
@@ -265,8 +282,8 @@ class _Ends:
     def embed(self, features: str, card: ModelCard) -> None:
         """Their output as rows of unit length; a row of zeros stays one."""
         vectors = self._POOL[card.pooling](self, self._add("Cast", features, to=_FLOAT))
-        # A vector of another length than the card's does not fit this shape, whatever their graph declares.
-        rows = self._add("Reshape", vectors, self._constant(np.array([0, card.dim])))
+        # Axes that their graph does not declare must not escape the norm: (N, 1, dim) becomes (N, dim).
+        rows = self._add("Flatten", vectors, axis=1)
         norm = self._reduce("ReduceL2", rows, keepdims=1)
         least = self._constant(np.array(LEAST_NORM, np.float32))
         self._add("Div", rows, self._add("Max", norm, least), output=_EMBEDDINGS)

@@ -6,6 +6,7 @@ NNCF is an extra (``pip install 'placewise[int8]'``) that only making a graph ne
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import logging
@@ -23,7 +24,7 @@ from placewise.folders import models_folder
 from placewise.models.engine import without_telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from placewise.core import ModelCard
 
@@ -31,38 +32,37 @@ _GRAPH, _WEIGHTS = "graph.xml", "graph.bin"
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
-def int8_graph(card: ModelCard) -> Path:
-    """Where the 8-bit graph of a model is kept; it need not be there.
+def find_int8_graph(card: ModelCard, digest: str = "") -> tuple[Path, str] | None:
+    """An 8-bit graph of a model and its digest: the one of ``digest``, or the one made last; None if there is none.
 
-    In the models folder, not in a cache: it cannot be made again bit by bit, and galleries depend on it.
+    In the models folder, not in a cache: a graph cannot be made again bit by bit, and galleries depend on it. So each
+    is kept, in a folder named after its digest.
 
     Args:
         card: with the digest of the weights in use, not quantised.
+        digest: of its two files.
     """
-    return models_folder() / "int8" / card.fingerprint / _GRAPH
+    graphs = _folder(card).glob(f"{digest or '*'}/{_GRAPH}")
+    latest = max(graphs, key=lambda graph: graph.stat().st_mtime_ns, default=None)
+    return None if latest is None else (latest, latest.parent.name)
 
 
-def int8_sha256(graph: Path) -> str:
-    """The digest of an 8-bit graph, of both its files.
-
-    Raises:
-        ModelError: if it cannot be read.
-    """
-    try:
-        return hashlib.sha256(graph.read_bytes() + graph.with_name(_WEIGHTS).read_bytes()).hexdigest()
-    except OSError as error:
-        message = f"the 8-bit graph must be readable, got {error}; type 'placewise models quantise' to make it again"
-        raise ModelError(message) from error
+def _folder(card: ModelCard) -> Path:
+    return models_folder() / "int8" / dataclasses.replace(card, quantised="").fingerprint
 
 
-def quantise_graph(card: ModelCard, graph: Path | bytes, inputs: Sequence[NDArray[np.uint8]], target: Path) -> None:
-    """Make the 8-bit graph of a model by post-training quantisation, and keep it: all of it or nothing.
+def _sha256(folder: Path) -> str:
+    """The digest of an 8-bit graph, of both its files."""
+    return hashlib.sha256((folder / _GRAPH).read_bytes() + (folder / _WEIGHTS).read_bytes()).hexdigest()
+
+
+def quantise_graph(card: ModelCard, graph: Path | bytes, inputs: Sequence[NDArray[np.uint8]]) -> Path:
+    """Make the 8-bit graph of a model by post-training quantisation, and keep it, all of it or nothing; returns it.
 
     Args:
         card: says how large the network's input is.
         graph: ONNX: ``images`` ``(N, crop, crop, 3)`` uint8 → ``embeddings`` ``(N, dim)`` float32 of unit length.
         inputs: what the ranges of the activations are learned from, ``(crop, crop, 3)`` uint8 each.
-        target: as `int8_graph` returns it; what is there is replaced.
 
     Raises:
         ModelError: if NNCF is missing or cannot quantise the graph, or the result cannot be written.
@@ -79,8 +79,7 @@ def quantise_graph(card: ModelCard, graph: Path | bytes, inputs: Sequence[NDArra
             reason = str(error).strip().splitlines()[-1]
             message = f"the graph of {card.name} must be one that NNCF can quantise, got {reason}"
             raise ModelError(message) from error
-        with _replacing(target.parent) as folder:
-            ov.save_model(quantised, folder / _GRAPH, compress_to_fp16=False)
+        return _keep(_folder(card), lambda path: ov.save_model(quantised, path, compress_to_fp16=False))
 
 
 def _static(graph: Path | bytes, crop: int) -> Any:
@@ -124,21 +123,23 @@ def _quantised(nncf: Any, model: Any, inputs: Sequence[NDArray[np.uint8]]) -> An
     )
 
 
-@contextlib.contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which takes the place of ``folder`` in one step at the end, or vanishes with an error."""
+def _keep(folder: Path, save: Callable[[Path], None]) -> Path:
+    """Save a graph in a new folder that gets its name, the digest, in one step when it is whole."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="part-", ignore_cleanup_errors=True) as part:
-            new, old = Path(part) / "new", Path(part) / "old"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-", ignore_cleanup_errors=True) as part:
+            new = Path(part) / "new"
             new.mkdir()
-            yield new
-            if folder.exists():
-                folder.replace(old)
-            new.replace(folder)
+            save(new / _GRAPH)
+            kept = folder / _sha256(new)
+            if kept.exists():
+                (kept / _GRAPH).touch()  # the same again: now it is the one made last
+            else:
+                new.replace(kept)
     except OSError as error:
         message = f"{folder} must be writable, got {error}; set PLACEWISE_MODELS to a folder that is"
         raise ModelError(message) from error
+    return kept / _GRAPH
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from numpy.random import Generator
 
 from placewise.core import Photo, Position, Split
 from placewise.errors import OptionError
+from placewise.machine import usable_cores
 from placewise.town.camera import Camera
 from placewise.town.light import LIGHTS, Weather
 from placewise.town.stage import SHOPS, build_stage
@@ -87,7 +87,7 @@ def render_town(  # noqa: PLR0913 - every number of the town is the caller's to 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         manifest.unlink(missing_ok=True)  # a manifest must not describe another town's photos, even for a while
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for photos in pool.map(lambda index: render_place(town, index, folder), range(places)):
             rows += photos
             if on_progress:
