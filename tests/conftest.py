@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from placewise import images
-from placewise.core import Embeddings, Image, InputRule, ModelCard
+from placewise.core import Embeddings, Image, InputRule, ModelCard, Photo, Position
+from placewise.gallery import Gallery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -112,3 +113,25 @@ def tiny_dataset(tmp_path: Path, save_photo: Callable[..., Path]) -> Path:
     manifest = tmp_path / "data" / "manifest.csv"
     manifest.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return manifest
+
+
+PHOTOS = (
+    Photo(PurePosixPath("a/1.jpg"), "gallery", "Café", Position(48.2, 16.37, 90.0)),
+    Photo(PurePosixPath("a/2.jpg"), "gallery", "Café", Position(48.2, 16.38)),
+    Photo(PurePosixPath("b.jpg"), "gallery", None, None, "walk", 7),
+)
+
+
+def embeddings(count: int, *, seed: int = 0) -> Embeddings:
+    """Random unit rows of 48 dimensions."""
+    rows = np.random.default_rng(seed).normal(size=(count, 48))
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+@pytest.fixture
+def path(tmp_path: Path, tiny_model: TinyModel) -> Path:
+    """A gallery file of three photos."""
+    file = tmp_path / "city.gallery"
+    with Gallery.open_for(file, tiny_model.card) as gallery:
+        gallery.upsert(PHOTOS, [b"1" * 32, b"2" * 32, None], embeddings(3))
+    return file

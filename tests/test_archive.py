@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.conftest import PHOTOS, embeddings
 
 from placewise.archive import export_npz, import_npz
-from placewise.core import Embeddings, Photo, Position
 from placewise.errors import GalleryError, OptionError
 from placewise.gallery import Gallery
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModel
-
-PHOTOS = (
-    Photo(PurePosixPath("a/1.jpg"), "gallery", "Café", Position(48.2, 16.37, 90.0)),
-    Photo(PurePosixPath("a/2.jpg"), "gallery", "Café", Position(48.2, 16.38)),
-    Photo(PurePosixPath("b.jpg"), "gallery", None, None, "walk", 7),
-)
-
-
-def embeddings(count: int) -> Embeddings:
-    """Random unit rows of 48 dimensions."""
-    rows = np.random.default_rng(0).normal(size=(count, 48))
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
-
-
-@pytest.fixture
-def path(tmp_path: Path, tiny_model: TinyModel) -> Path:
-    """A gallery file of three photos."""
-    file = tmp_path / "city.gallery"
-    with Gallery.open_for(file, tiny_model.card) as gallery:
-        gallery.upsert(PHOTOS, [b"1" * 32, b"2" * 32, None], embeddings(3))
-    return file
 
 
 def test_export_and_import_are_a_round_trip(path: Path, tmp_path: Path) -> None:

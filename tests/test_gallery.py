@@ -15,34 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.conftest import PHOTOS, embeddings
 
-from placewise.core import Embeddings, Photo, Position
+from placewise.core import Photo
 from placewise.errors import GalleryError, ModelMismatchError
 from placewise.gallery import Gallery
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModel
-
-PHOTOS = (
-    Photo(PurePosixPath("a/1.jpg"), "gallery", "Café", Position(48.2, 16.37, 90.0)),
-    Photo(PurePosixPath("a/2.jpg"), "gallery", "Café", Position(48.2, 16.38)),
-    Photo(PurePosixPath("b.jpg"), "gallery", None, None, "walk", 7),
-)
-
-
-def embeddings(count: int, *, seed: int = 0) -> Embeddings:
-    """Random unit rows of 48 dimensions."""
-    rows = np.random.default_rng(seed).normal(size=(count, 48))
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
-
-
-@pytest.fixture
-def path(tmp_path: Path, tiny_model: TinyModel) -> Path:
-    """A gallery file of three photos."""
-    file = tmp_path / "city.gallery"
-    with Gallery.open_for(file, tiny_model.card) as gallery:
-        gallery.upsert(PHOTOS, [b"1" * 32, b"2" * 32, None], embeddings(3))
-    return file
 
 
 def test_what_goes_in_comes_out(path: Path, tiny_model: TinyModel) -> None:
