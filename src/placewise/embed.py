@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from placewise import images
 from placewise.errors import ImageError, ModelError
+from placewise.gallery import are_unit_rows
 from placewise.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -140,36 +141,31 @@ def _infer(reads: Sequence[_Read], embedder: Embedder, cache: Cache | None) -> B
             f"{embedder.card.weights_file}; use other weights"
         )
         raise ModelError(message)
-    rows = {id(item): row for item, row, good in zip(fresh, computed, usable, strict=True) if good}
-    if cache and rows:
-        cache.put((item.digest, rows[id(item)]) for item in fresh if id(item) in rows)
-    reads = [_unusable(item) if item.input is not None and id(item) not in rows else item for item in reads]
-    embedded = [
-        (item, item.kept if item.kept is not None else rows[id(item)]) for item in reads if _has_embedding(item)
-    ]
+    rows = zip(computed, usable, strict=True)
+    done = [_settled(item, *next(rows)) if item.input is not None else item for item in reads]
+    if cache and usable.any():
+        cache.put(
+            (after.digest, after.kept)
+            for before, after in zip(reads, done, strict=True)
+            if before.input is not None and after.kept is not None
+        )
+    embedded = [(item, item.kept) for item in done if item.kept is not None]
     return Batch(
         photos=tuple(item.photo for item, _ in embedded),
         digests=tuple(item.digest for item, _ in embedded),
         embeddings=np.array([row for _, row in embedded], dtype=np.float32).reshape(-1, embedder.card.dim),
         computed=len(fresh),
-        unchanged=tuple(item.photo for item in reads if not _has_embedding(item) and item.failure is None),
-        failures=tuple(item.failure for item in reads if item.failure is not None),
+        unchanged=tuple(item.photo for item in done if item.kept is None and item.failure is None),
+        failures=tuple(item.failure for item in done if item.failure is not None),
     )
 
 
-def are_unit_rows(embeddings: Embeddings) -> NDArray[np.bool_]:
-    """Which rows of ``(N, dim)`` are finite and of unit length: ``(N,)``."""
-    usable: NDArray[np.bool_] = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < 1e-3  # NaN is less than nothing
-    return usable
-
-
-def _unusable(item: _Read) -> _Read:
+def _settled(item: _Read, embedding: Embeddings, usable: np.bool_) -> _Read:
+    """A photo that the network was run for, with its embedding or as a failure."""
+    if usable:
+        return _Read(item.photo, item.digest, kept=embedding)
     reason = "the network finds nothing in it to embed; replace the photo"
     return _Read(item.photo, item.digest, failure=Failure(item.photo, "unusable", reason))
-
-
-def _has_embedding(item: _Read) -> bool:
-    return item.kept is not None or item.input is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,6 +272,12 @@ def card_from_json(text: str, path: Path) -> ModelCard:
         raise GalleryError(message) from error
 
 
+def are_unit_rows(embeddings: Embeddings) -> NDArray[np.bool_]:
+    """Which rows of ``(N, dim)`` are finite and of unit length: ``(N,)``."""
+    usable: NDArray[np.bool_] = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < 1e-3  # NaN is less than nothing
+    return usable
+
+
 def check_embeddings(embeddings: Embeddings, shape: tuple[int, int]) -> None:
     """Refuse rows of another shape or length.
 
@@ -281,7 +287,6 @@ def check_embeddings(embeddings: Embeddings, shape: tuple[int, int]) -> None:
     if embeddings.shape != shape:
         message = f"embeddings must have the shape {shape}, got {embeddings.shape}"
         raise GalleryError(message)
-    lengths = np.linalg.norm(embeddings, axis=1)
-    if not np.allclose(lengths, 1, atol=1e-3):  # NaN fails too
+    if not are_unit_rows(embeddings).all():
         message = "embeddings must be finite rows of unit length, got others; divide each by its L2 norm first"
         raise GalleryError(message)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from placewise import images, rank
 from placewise.core import Photo, Source
-from placewise.embed import are_unit_rows, embed_photos
+from placewise.embed import embed_photos
 from placewise.errors import ImageError, OptionError
+from placewise.gallery import are_unit_rows
 from placewise.openset import DEFAULT_TAU, check_tau
 from placewise.search import ExactSearcher
 
