@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from placewise import images
-from placewise.core import Embeddings, Image, InputRule, ModelCard, Photo, Position
-from placewise.gallery import Gallery
+from placewise.core import Embeddings, FileState, Image, InputRule, ModelCard, Photo, Position
+from placewise.gallery_file import GalleryFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -121,6 +121,8 @@ PHOTOS = (
     Photo(PurePosixPath("b.jpg"), "gallery", None, None, "walk", 7),
 )
 
+STATES = (FileState(b"1" * 32, (11, 12, 13)), FileState(b"2" * 32, thumbnail=b"jpeg"), FileState())
+
 
 def embeddings(count: int, *, seed: int = 0) -> Embeddings:
     """Random unit rows of 48 dimensions."""
@@ -132,6 +134,6 @@ def embeddings(count: int, *, seed: int = 0) -> Embeddings:
 def path(tmp_path: Path, tiny_model: TinyModel) -> Path:
     """A gallery file of three photos."""
     file = tmp_path / "city.gallery"
-    with Gallery.open_for(file, tiny_model.card) as gallery:
-        gallery.upsert(PHOTOS, [b"1" * 32, b"2" * 32, None], embeddings(3))
+    with GalleryFile.open_for(file, tiny_model.card) as gallery:
+        gallery.upsert(PHOTOS, embeddings(3), STATES)
     return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sqlite3
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ import pytest
 
 import placewise
 from placewise import cli, errors
+from placewise.gallery_schema import GALLERY_FORMAT
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,8 +39,11 @@ def test_the_public_names_are_these() -> None:
         "Embedder",
         "Evaluation",
         "Examination",
+        "FileState",
+        "Filter",
         "Finding",
         "Gallery",
+        "GalleryFile",
         "Hit",
         "Locator",
         "ModelCard",
@@ -51,7 +56,7 @@ def test_the_public_names_are_these() -> None:
         "examine",
         "export_npz",
         "import_npz",
-        "index",
+        "index_source",
         "load_model",
         "read_source",
         "write_report",
@@ -118,6 +123,27 @@ def test_every_variable_is_documented() -> None:
 
     for variable in set(re.findall(r"PLACEWISE_[A-Z_]+", code)):
         assert variable in readme, variable
+
+
+def test_the_gallery_format_is_documented() -> None:
+    """Each table and column of a gallery, its version and its mark are in the document, and nothing else is."""
+    text = (ROOT / "docs" / "gallery-format.md").read_text(encoding="utf-8")
+    db = sqlite3.connect(":memory:")
+    for statement in GALLERY_FORMAT.schema.split(";"):
+        db.execute(statement)
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} - {
+        "sqlite_sequence"
+    }
+    columns = {(table, row[1]) for table in tables for row in db.execute(f"PRAGMA table_info({table})")}
+    db.close()
+    documented, table = set(), ""
+    for first, second in re.findall(r"^\| (?:(`[a-z]+`) )?\| (`[^|]*) \|", text, re.MULTILINE):
+        table = first.strip("`") or table
+        documented |= {(table, column) for column in re.findall(r"`(\w+)`", second)}
+
+    assert documented == columns
+    assert f"now **{GALLERY_FORMAT.version}**" in text
+    assert f"`{GALLERY_FORMAT.application_id:#x}`" in text
 
 
 def test_the_versions_agree() -> None:

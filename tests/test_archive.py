@@ -12,7 +12,7 @@ from tests.conftest import PHOTOS, embeddings
 
 from placewise.archive import export_npz, import_npz
 from placewise.errors import GalleryError, OptionError
-from placewise.gallery import Gallery
+from placewise.gallery_file import GalleryFile
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModel
@@ -22,24 +22,24 @@ def test_export_and_import_are_a_round_trip(path: Path, tmp_path: Path) -> None:
     """An exported archive holds embeddings and paths as plain arrays, and makes an equal gallery."""
     archive, copy = tmp_path / "city.npz", tmp_path / "copy.gallery"
 
-    with Gallery.open(path) as gallery:
+    with GalleryFile.open(path) as gallery:
         assert export_npz(gallery, archive) == 3
     assert import_npz(archive, copy) == 3
 
     with np.load(archive, allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["embeddings"], embeddings(3))
         assert arrays["paths"].tolist() == ["a/1.jpg", "a/2.jpg", "b.jpg"]
-    with Gallery.open(copy) as gallery, Gallery.open(path) as original:
+    with GalleryFile.open(copy) as gallery, GalleryFile.open(path) as original:
         assert gallery.contents().photos == PHOTOS
         assert gallery.card == original.card
 
 
 def test_an_empty_gallery_is_exported_and_imported(tmp_path: Path, tiny_model: TinyModel) -> None:
     """No photos are no special case."""
-    with Gallery.open_for(tmp_path / "empty.gallery", tiny_model.card) as gallery:
+    with GalleryFile.open_for(tmp_path / "empty.gallery", tiny_model.card) as gallery:
         assert export_npz(gallery, tmp_path / "empty.npz") == 0
     assert import_npz(tmp_path / "empty.npz", tmp_path / "again.gallery") == 0
-    with Gallery.open(tmp_path / "again.gallery") as gallery:
+    with GalleryFile.open(tmp_path / "again.gallery") as gallery:
         assert gallery.contents().embeddings.shape == (0, 48)
 
 
@@ -63,7 +63,7 @@ def test_an_export_replaces_nothing_but_archives(path: Path, tmp_path: Path) -> 
     photo.write_bytes(b"precious")
     folder.mkdir()
     before = path.read_bytes()
-    with Gallery.open(path) as gallery:
+    with GalleryFile.open(path) as gallery:
         for out in (path, photo, folder):
             with pytest.raises(OptionError, match=r"^an output file must be new or end in \.npz to be replaced, got "):
                 export_npz(gallery, out)
@@ -132,7 +132,7 @@ def test_an_archive_that_names_its_model_is_not_taken_for_another(path: Path, tm
     """A card that contradicts the archive's own is refused."""
     from tests.conftest import TinyModel
 
-    with Gallery.open(path) as gallery:
+    with GalleryFile.open(path) as gallery:
         export_npz(gallery, tmp_path / "x.npz")
 
     with pytest.raises(GalleryError, match=r"must be imported as tiny, which made it, got other; leave the model out$"):

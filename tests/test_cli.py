@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from placewise.gallery import Gallery
+from placewise.gallery_file import GalleryFile
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModel
@@ -68,8 +69,10 @@ def test_validate_index_locate_evaluate(landmarks: Path, tmp_path: Path) -> None
     assert json.loads(first.stdout) == {
         "added": 37,
         "updated": 0,
+        "moved": 0,
         "relabelled": 0,
         "unchanged": 0,
+        "removed": 0,
         "embedded": 37,
         "failed": [],
         "photos": 37,
@@ -155,7 +158,7 @@ def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, t
     """Whatever is wrong with what was typed, the answer is one line that says so, and no traceback."""
     foreign, tiny = tmp_path / "foreign.gallery", tmp_path / "tiny.gallery"
     foreign.write_bytes(b"not a gallery at all" * 100)
-    Gallery.open_for(tiny, tiny_model.card).close()
+    GalleryFile.open_for(tiny, tiny_model.card).close()
     photo = tiny_dataset.parent / "p0" / "3.png"
     graph = tmp_path / "theirs.onnx"
     graph.write_bytes(b"no graph")
@@ -212,10 +215,78 @@ def test_gallery_housekeeping(landmarks: Path, tmp_path: Path) -> None:
     assert (info["photos"], info["model"], info["dim"]) == (37, "efficientnet-lite0", 1280)
     assert exported.stdout == f"{archive}: 37 photos\n"
     assert imported.stdout == f"{copy}: 37 photos imported\n"
-    assert removed.stdout == f"{copy}: 1 of 2 photos removed\n"
-    with np.load(archive) as arrays, Gallery.open(copy) as opened:
+    assert removed.stdout == f"{copy}: 1 photos removed, 36 held\n"
+    assert removed.stderr == "not in the gallery: never.jpg\n"
+    with np.load(archive) as arrays, GalleryFile.open(copy) as opened:
         assert arrays["embeddings"].shape == (37, 1280)
         np.testing.assert_array_equal(arrays["embeddings"][1:], opened.contents().embeddings)
+
+
+def test_galleries_grow_shrink_and_merge(landmarks: Path, tmp_path: Path) -> None:
+    """Prefix, prune, remove with a dry run, merge and filters, as a user types them."""
+    gallery, other = tmp_path / "city.gallery", tmp_path / "other.gallery"
+    placewise("index", landmarks, "--gallery", gallery)
+    placewise("index", landmarks, "--gallery", other, "--prefix", "trip", "--storage", "float16", "--thumbnails")
+    merged = placewise("gallery", "merge", gallery, other)
+    info: dict[str, Any] = json.loads(placewise("gallery", "info", gallery, "--check", "--json").stdout)
+    dry = placewise("gallery", "remove", gallery, "--glob", "trip/*", "--place", "tajmahal", "--dry-run")
+    removed = placewise("gallery", "remove", gallery, "--glob", "trip/*")
+    manifest = landmarks.with_name("fewer.csv")
+    lines = landmarks.read_text(encoding="utf-8").splitlines(keepends=True)
+    manifest.write_text("".join(line for line in lines if "tajmahal" not in line), encoding="utf-8")
+    pruned = placewise("index", manifest, "--gallery", gallery, "--prune")
+    nothing = placewise("gallery", "remove", gallery)
+    query = next(landmarks.parent.rglob("*.jpg"))
+    place = next(line.split(",")[1] for line in lines[1:] if "tajmahal" not in line and ",gallery" in line)
+    among = json.loads(placewise("locate", query, "--gallery", gallery, "--place", place, "-k", 50, "--json").stdout)
+    typo = placewise("locate", query, "--gallery", gallery, "--place", "Tajmahal")
+
+    assert merged.stdout == f"{other}: 37 photos added, 0 there already\n{gallery} holds 74 photos\n"
+    assert (info["photos"], info["thumbnails"], info["faults"]) == (74, 37, [])
+    assert (
+        len(dry.stdout.splitlines()) == 37 + 37 - len([x for x in lines if "tajmahal" not in x and ",gallery" in x]) + 1
+    )
+    assert removed.stdout == f"{gallery}: 37 photos removed, 37 held\n"
+    assert " removed, 0 failed; nothing had to be embedded" in pruned.stdout
+    assert " 0 removed" not in pruned.stdout
+    assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
+    assert {hit["place"] for hit in among[0]["hits"]} == {place}
+    assert (typo.returncode, typo.stderr.count("\n")) == (2, 1)
+
+
+def test_a_damaged_gallery_fails_its_check(landmarks: Path, tmp_path: Path) -> None:
+    """``gallery info --check`` names the photo whose embedding is not what was written, and exits with 1."""
+    gallery = tmp_path / "city.gallery"
+    placewise("index", landmarks, "--gallery", gallery)
+    whole = placewise("gallery", "info", gallery, "--check")
+    with sqlite3.connect(gallery) as db:
+        db.execute("UPDATE embeddings SET crc32 = crc32 + 1 WHERE id = 3")
+        ((name,),) = db.execute("SELECT path FROM photos WHERE id = 3").fetchall()
+    db.close()
+    damaged = placewise("gallery", "info", gallery, "--check")
+
+    assert (whole.returncode, whole.stdout.splitlines()[-1]) == (0, "checked: whole")
+    assert damaged.returncode == 1
+    assert damaged.stdout.splitlines()[-1] == f"the embedding of {name} is not what was written"
+
+
+def test_the_index_for_fast_search(landmarks: Path, tmp_path: Path) -> None:
+    """``gallery ann`` builds it and says what it finds; ``locate`` can be told to use it, or refuses without."""
+    gallery = tmp_path / "city.gallery"
+    placewise("index", landmarks, "--gallery", gallery)
+    query = next(landmarks.parent.rglob("*.jpg"))
+    refused = placewise("locate", query, "--gallery", gallery, "--search", "ann")
+    built = json.loads(placewise("gallery", "ann", gallery, "--json").stdout)
+    shown = json.loads(placewise("gallery", "info", gallery, "--json").stdout)["ann"]
+    answers = [
+        placewise("locate", query, "--gallery", gallery, "--search", kind).stdout for kind in ("ann", "exact", "auto")
+    ]
+
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert f"type 'placewise gallery ann {gallery}'" in refused.stderr
+    assert built["recall@10"] == shown["recall@10"] == 1.0
+    assert shown["current"] is True
+    assert answers[0] == answers[1] == answers[2] != ""
 
 
 def test_models_are_listed_with_what_is_installed() -> None:
@@ -343,7 +414,7 @@ def test_an_interrupt_keeps_what_was_committed(tiny_dataset: Path, tmp_path: Pat
 
     assert done.returncode == 130, done.stderr
     assert done.stderr.strip() == "interrupted: what was committed is kept; type the same command again to go on"
-    with Gallery.open(gallery) as opened:
+    with GalleryFile.open(gallery) as opened:
         assert len(opened) == 8
     again = json.loads(placewise(*arguments, "--json").stdout)
     assert (again["unchanged"], again["added"], again["photos"]) == (8, 4, 12)

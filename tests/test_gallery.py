@@ -1,278 +1,277 @@
-"""The gallery file: round trips, refusals that lose nothing, kills."""
+"""The gallery as users hold it: add, remove, locate, refresh, threads, the index for fast search."""
 
 from __future__ import annotations
 
-import dataclasses
-import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
-import textwrap
-import time
-from pathlib import Path, PurePosixPath
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.conftest import PHOTOS, embeddings
+from tests.conftest import TinyModel
 
-from placewise.core import Photo
-from placewise.errors import GalleryError, ModelMismatchError
-from placewise.gallery import Gallery
+from placewise import Gallery, Photo
+from placewise.core import Filter
+from placewise.errors import GalleryError, ModelMismatchError, OptionError
+from placewise.gallery_file import GalleryFile
+from placewise.search import sidecar
 
 if TYPE_CHECKING:
-    from tests.conftest import TinyModel
+    from collections.abc import Callable, Generator
+
+    from placewise.core import Embeddings
 
 
-def test_what_goes_in_comes_out(path: Path, tiny_model: TinyModel) -> None:
-    """Photos with every field, embeddings to the bit, digests and the card survive closing; one file is left."""
-    with Gallery.open(path) as gallery:
-        contents = gallery.contents()
-
-        assert contents.photos == PHOTOS
-        assert contents.ids.tolist() == [1, 2, 3]
-        np.testing.assert_array_equal(contents.embeddings, embeddings(3))
-        assert gallery.digests() == {"a/1.jpg": b"1" * 32, "a/2.jpg": b"2" * 32, "b.jpg": None}
-        assert gallery.card == tiny_model.card
-        assert len(gallery) == 3
-    assert [file.name for file in path.parent.iterdir()] == ["city.gallery"]
+@pytest.fixture
+def gallery(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> Generator[Gallery]:
+    """A gallery of the tiny dataset's twelve photos of four places."""
+    with Gallery.open_for(tmp_path / "city.gallery", tiny_model, tau=0.8) as opened:
+        opened.add(tiny_dataset)
+        yield opened
 
 
-def test_upsert_replaces_by_path_and_keeps_the_id(path: Path, tiny_model: TinyModel) -> None:
-    """A photo of a path that is there gets the new embedding and label under its old id."""
-    with Gallery.open_for(path, tiny_model.card) as gallery:
-        gallery.upsert([Photo(PurePosixPath("b.jpg"), "gallery", "Kiosk")], [b"3" * 32], embeddings(1, seed=9))
-        contents = gallery.contents()
-
-    assert contents.ids.tolist() == [1, 2, 3]
-    assert contents.photos[2] == Photo(PurePosixPath("b.jpg"), "gallery", "Kiosk")
-    np.testing.assert_array_equal(contents.embeddings[2], embeddings(1, seed=9)[0])
+def query(dataset: Path, place: int) -> Path:
+    """A photo of a place, taken by nobody's gallery."""
+    return dataset.parent / f"p{place}" / "3.png"
 
 
-def test_removed_ids_never_come_back(path: Path, tiny_model: TinyModel) -> None:
-    """Removing counts what was there; a later photo gets a new id, so no stale index can mistake it."""
-    with Gallery.open_for(path, tiny_model.card) as gallery:
-        assert gallery.remove(["b.jpg", "never.jpg"]) == 1
-        gallery.upsert([Photo(PurePosixPath("c.jpg"), "gallery")], [None], embeddings(1))
+def test_add_locate_remove(gallery: Gallery, tiny_dataset: Path, save_photo: Callable[..., Path]) -> None:
+    """What is added is found at once, what is removed is found no more, without opening the gallery again."""
+    assert (gallery.locate(query(tiny_dataset, 1)).place, len(gallery)) == ("place 1", 12)
+    assert gallery.locate(query(tiny_dataset, 5)).known is False
 
-        assert gallery.contents().ids.tolist() == [1, 2, 4]
+    save_photo(tiny_dataset.parent / "more" / "kiosk" / "1.png", place=5)
+    assert gallery.add(tiny_dataset.parent / "more").added == 1
+    assert gallery.locate(query(tiny_dataset, 5)).place == "kiosk"
 
-
-def test_relabel_changes_only_what_differs(path: Path, tiny_model: TinyModel) -> None:
-    """A new place or position of the same photo is stored without embedding, and counted."""
-    renamed = Photo(PurePosixPath("b.jpg"), "gallery", "Kiosk", None, "walk", 7)
-    with Gallery.open_for(path, tiny_model.card) as gallery:
-        assert gallery.relabel([*PHOTOS[:2], renamed]) == 1
-        assert gallery.contents().photos == (*PHOTOS[:2], renamed)
-
-
-def test_another_models_embeddings_are_refused(path: Path, tiny_model: TinyModel) -> None:
-    """Opening with another model names both models, says what to do, and leaves the file as it was."""
-    other = type(tiny_model)("other").card
-    before = path.read_bytes()
-
-    with pytest.raises(ModelMismatchError) as caught:
-        Gallery.open_for(path, other)
-
-    assert str(caught.value) == (
-        f"gallery {path} must be used with the model it was made with, tiny with no weights "
-        f"({tiny_model.card.fingerprint[:8]}), got other with no weights ({other.fingerprint[:8]}); "
-        f"use that model and its weights, or index into another file"
+    assert gallery.remove(places=["kiosk", "place 1"], globs=["p2/[01].png"], paths=["p3/0.png"]) == (
+        "kiosk/1.png",
+        "p1/0.png",
+        "p1/1.png",
+        "p1/2.png",
+        "p2/0.png",
+        "p2/1.png",
+        "p3/0.png",
     )
-    assert path.read_bytes() == before
+    assert gallery.locate(query(tiny_dataset, 5)).known is False
+    assert gallery.locate(query(tiny_dataset, 1)).known is False
+    assert gallery.locate(query(tiny_dataset, 2)).place == "place 2"
+    assert len(gallery) == 6
 
 
-def test_bad_embeddings_are_refused_and_nothing_is_written(path: Path, tiny_model: TinyModel) -> None:
-    """Wrong shapes, NaN and rows of another length never get in."""
-    with Gallery.open_for(path, tiny_model.card) as gallery:
-        with pytest.raises(GalleryError, match=r"^embeddings must have the shape \(1, 48\), got \(1, 47\)$"):
-            gallery.upsert(PHOTOS[:1], [None], embeddings(1)[:, :47])
-        for rows in (embeddings(1) * 2, embeddings(1) * np.float32(np.nan)):
-            with pytest.raises(GalleryError, match=r"^embeddings must be finite rows of unit length, got others; "):
-                gallery.upsert(PHOTOS[:1], [None], rows)
-
-        np.testing.assert_array_equal(gallery.contents().embeddings, embeddings(3))
-
-
-def test_a_failing_batch_leaves_nothing_behind(path: Path, tiny_model: TinyModel) -> None:
-    """A batch whose second row cannot be written is not there at all."""
-    bad = Photo(PurePosixPath("d.jpg"), "gallery", frame=2**70)
-    with Gallery.open_for(path, tiny_model.card) as gallery:
-        with pytest.raises(OverflowError):
-            gallery.upsert([Photo(PurePosixPath("c.jpg"), "gallery"), bad], [None, None], embeddings(2))
-
-        assert len(gallery) == 3
+def test_an_existing_gallery_is_opened_by_its_path(gallery: Gallery, tiny_dataset: Path, tiny_model: TinyModel) -> None:
+    """``open`` needs no more than the file (and a model that Placewise does not know); it makes no file."""
+    gallery.close()
+    with Gallery.open(gallery.path, embedder=tiny_model) as opened:
+        assert opened.locate(query(tiny_dataset, 0)).place == "place 0"
+        assert opened.card == tiny_model.card
+        (answers, failures) = opened.locate_many([query(tiny_dataset, 1), tiny_dataset])
+    assert [answer.place for _, answer in answers] == ["place 1"]
+    assert len(failures) == 1
+    assert [file.name for file in gallery.path.parent.glob("city*")] == ["city.gallery"]
+    with pytest.raises(GalleryError, match="must exist, got no file"):
+        Gallery.open(gallery.path.with_name("typo.gallery"))
+    with Gallery.open(gallery.path, embedder=TinyModel("other")) as opened, pytest.raises(ModelMismatchError):
+        opened.locate(query(tiny_dataset, 0))
 
 
-def test_files_that_are_no_gallery_are_refused(tmp_path: Path, path: Path, tiny_model: TinyModel) -> None:
-    """Missing, foreign, damaged, newer and empty files each get one line, and are left as they were."""
-    foreign = tmp_path / "foreign.db"
-    with sqlite3.connect(foreign) as db:
-        db.execute("CREATE TABLE notes (text)")
-    db.close()
-    text = tmp_path / "notes.txt"
-    text.write_text("no database, but long enough to be one " * 50, encoding="utf-8")
-    newer = Path(shutil.copy(path, tmp_path / "newer.gallery"))
-    with sqlite3.connect(newer) as db:
-        db.execute("PRAGMA user_version = 99")
-    db.close()
-    expected = {
-        tmp_path
-        / "none": f"a gallery must exist, got no file at {tmp_path / 'none'}; correct the path or make it first",
-        foreign: f"{foreign} must be a gallery, got another program's file; name another one",
-        text: f"a gallery {text} cannot be used: file is not a database; "
-        "the file is damaged or of another kind; restore a copy or make it anew",
-        newer: f"{newer} must have format 1, got format 99; use the version of placewise that wrote it",
-    }
-    for file, message in expected.items():
-        before = file.read_bytes() if file.exists() else None
-        with pytest.raises(GalleryError) as caught:
-            Gallery.open(file)
-        assert str(caught.value) == message
-        if before is not None:
-            with pytest.raises(GalleryError):
-                Gallery.open_for(file, tiny_model.card)
-            assert file.read_bytes() == before
+def test_an_opened_gallery_can_be_written(gallery: Gallery, tiny_dataset: Path, tiny_model: TinyModel) -> None:
+    """``open`` is no promise to only read: photos can be removed and added."""
+    gallery.close()
+    with Gallery.open(gallery.path, embedder=tiny_model) as opened:
+        assert opened.remove(places=["place 0"]) == ("p0/0.png", "p0/1.png", "p0/2.png")
+        assert opened.add(tiny_dataset).added == 3
+    assert [file.name for file in gallery.path.parent.glob("city*")] == ["city.gallery"]
 
 
-def test_a_truncated_gallery_is_refused(path: Path) -> None:
-    """Half a file is an error of one line, never a short answer."""
-    path.write_bytes(path.read_bytes()[:6000])
+def test_filters_restrict_the_hits(gallery: Gallery, tiny_dataset: Path) -> None:
+    """Among two places, the best of these is the answer; an unknown place is refused."""
+    answer = gallery.locate(query(tiny_dataset, 1), k=50, among=Filter(places=("place 2", "place 3")))
 
-    with (
-        pytest.raises(GalleryError, match=r"cannot be used: .*(malformed|not a database|disk image)"),
-        Gallery.open(path) as gallery,
-    ):
-        gallery.contents()
-
-
-def test_a_gallery_opens_in_a_read_only_folder(path: Path) -> None:
-    """A gallery at rest needs no companion files, so that it can be read where nothing can be written."""
-    path.chmod(0o444)
-    path.parent.chmod(0o555)
-    try:
-        with Gallery.open(path) as gallery:
-            assert len(gallery.contents().photos) == 3
-    finally:
-        path.parent.chmod(0o755)
+    assert {hit.photo.place for hit in answer.hits} == {"place 2", "place 3"}
+    assert len(answer.hits) == 6
+    with pytest.raises(OptionError, match="must be one that the gallery holds"):
+        gallery.locate(query(tiny_dataset, 1), among=Filter(places=("place 9",)))
 
 
-def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path, tiny_model: TinyModel) -> None:
-    """Making a gallery in a missing folder says to check the folder."""
-    with pytest.raises(GalleryError, match=r"unable to open database file; check the folder, its permissions"):
-        Gallery.open_for(tmp_path / "none" / "city.gallery", tiny_model.card)
+def test_refresh_shows_what_others_wrote(gallery: Gallery, tiny_dataset: Path, tiny_model: TinyModel) -> None:
+    """Until ``refresh`` the answers are those of the moment of opening; after it, those of now. New labels too."""
+    photo = query(tiny_dataset, 1)
+    before = gallery.locate(photo)
+    assert not gallery.refresh()
+    with GalleryFile.open_for(gallery.path, tiny_model.card) as writer:
+        writer.relabel([Photo(hit.photo.path, "gallery", "renamed") for hit in before.hits[:1]])
+        writer.remove([str(hit.photo.path) for hit in before.hits[1:3]])
+
+    assert gallery.locate(photo) == before
+    assert gallery.refresh()
+    after = gallery.locate(photo, k=12)
+    assert after.place == "renamed"
+    assert len(after.hits) == 10
+    assert not gallery.refresh()
 
 
-def test_readers_work_while_a_writer_writes(path: Path, tiny_model: TinyModel) -> None:
-    """A reader opened beside a writer sees the committed photos, then the new ones."""
-    with Gallery.open_for(path, tiny_model.card) as writer, Gallery.open(path) as reader:
-        writer.upsert([Photo(PurePosixPath("c.jpg"), "gallery")], [None], embeddings(1))
+def test_refresh_after_the_file_was_replaced(gallery: Gallery, tiny_dataset: Path, tiny_model: TinyModel) -> None:
+    """A gallery restored from a copy that went its own way is loaded whole: its ids mean other photos."""
+    photo = query(tiny_dataset, 1)
+    gallery.locate(photo)
+    rows = tiny_model.infer([tiny_model.read(photo.read_bytes())])
+    with GalleryFile.open_for(gallery.path, tiny_model.card) as writer, writer.batch():
+        writer.remove([str(item.path) for item in writer.contents().photos])
+        writer.store.execute("DELETE FROM revisions")
+        writer.store.execute("UPDATE sqlite_sequence SET seq = 0")
+        writer.upsert([Photo(photo.relative_to(photo.parents[1]), "gallery", "restored")], rows)  # type: ignore[arg-type]
 
-        assert len(reader.contents().photos) == 4
-
-
-def test_a_copy_of_a_killed_writers_file_holds_its_batches(path: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
-    """Each batch goes into the file itself: a copy without SQLite's companions opens with all that was committed."""
-    writer = Gallery.open_for(path, tiny_model.card)
-    writer.upsert([Photo(PurePosixPath("c.jpg"), "gallery")], [None], embeddings(1))
-    shutil.copy(path, tmp_path / "copy.gallery")
-    writer.close()
-
-    with Gallery.open(tmp_path / "copy.gallery") as copy:
-        assert len(copy) == 4
+    assert gallery.refresh()
+    answer = gallery.locate(photo)
+    assert (answer.place, len(answer.hits)) == ("restored", 1)
 
 
-def test_exact_and_fast_embeddings_are_not_mixed(path: Path, tiny_model: TinyModel) -> None:
-    """Writing with another precision or decoding than the gallery was begun with is refused; reading is not."""
-    exact = dataclasses.replace(tiny_model.card, precision="float32", decode="full")
+def test_threads_locate_while_photos_come_and_go(
+    gallery: Gallery, tiny_dataset: Path, save_photo: Callable[..., Path]
+) -> None:
+    """Answers given during additions and removals are each of one state: right place, whole hits, no error."""
+    folder = tiny_dataset.parent / "more"
+    for number in range(6):
+        save_photo(folder / f"k{number}" / "1.png", place=100 + number)
+    stop = threading.Event()
 
-    with pytest.raises(ModelMismatchError) as caught:
-        Gallery.open_for(path, exact)
+    def ask(place: int) -> int:
+        asked = 0
+        while not stop.is_set():
+            answer = gallery.locate(query(tiny_dataset, place), k=100)
+            assert answer.place == f"place {place}"
+            assert len({hit.photo.path for hit in answer.hits}) == len(answer.hits) >= 12
+            asked += 1
+        return asked
 
-    assert str(caught.value) == (
-        f"gallery {path} must be written as it was begun, with --precision auto --decode fast, "
-        f"got float32 and full; use these or another file"
-    )
-    with Gallery.open(path) as gallery:
-        gallery.check_model(exact)
-
-
-def test_processes_that_make_the_same_gallery_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Four processes that create one file and write to it at once all succeed, and all their photos are there."""
-    script = """
-        import sys
-        from pathlib import PurePosixPath
-        import numpy as np
-        from placewise.core import Photo
-        from placewise.gallery import Gallery
-        from tests.conftest import TinyModel
-        row = np.zeros((1, 48), np.float32)
-        row[:, 0] = 1
-        with Gallery.open_for(sys.argv[1], TinyModel().card) as gallery:
-            for number in range(10):
-                gallery.upsert([Photo(PurePosixPath(f"{sys.argv[2]}/{number}.jpg"), "gallery")], [None], row)
-    """
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "g"), str(number)],
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        for number in range(4)
-    ]
-    complaints = [process.communicate()[1] for process in processes]
-
-    assert [process.returncode for process in processes] == [0] * 4, complaints
-    with Gallery.open(tmp_path / "g") as gallery:
-        assert len(gallery) == 40
+    with ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(ask, place) for place in (0, 1, 2)]
+        for _ in range(8):
+            gallery.add(folder)
+            gallery.remove(globs=["k*"])
+        stop.set()
+        assert all(future.result() > 0 for future in asking)
 
 
-@pytest.mark.parametrize("damage", ["substr(embedding, 2)", "'text'", "zeroblob(192)", "NULL || ''"])
-def test_damaged_rows_are_found_when_they_are_read(path: Path, damage: str) -> None:
-    """An embedding that was cut, replaced or zeroed is an error of one line, never a wrong similarity."""
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA writable_schema = 1")
-        db.execute(f"UPDATE photos SET embedding = coalesce({damage}, '') WHERE id = 2")
-    db.close()
-
-    with Gallery.open(path) as gallery, pytest.raises(GalleryError, match=r"it is damaged; restore a copy or make it"):
-        gallery.contents()
+# ---- the index for fast search --------------------------------------------------------------------------------------
 
 
-def test_a_kill_keeps_every_committed_batch(path: Path, tiny_model: TinyModel) -> None:
-    """After SIGKILL in the middle of writing, the file opens and holds whole batches only, all that were reported."""
-    script = """
-        import sys
-        from pathlib import PurePosixPath
-        import numpy as np
-        from placewise.core import Photo
-        from placewise.gallery import Gallery
-        card = Gallery.open(sys.argv[1]).card
-        gallery = Gallery.open_for(sys.argv[1], card)
-        row = np.zeros((10, 48), np.float32)
-        row[:, 0] = 1
-        for batch in range(100000):
-            photos = [Photo(PurePosixPath(f"{batch}/{i}.jpg"), "gallery") for i in range(10)]
-            gallery.upsert(photos, [None] * 10, row)
-            print(batch, flush=True)
-    """
-    for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(script), str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        reported = [0, *(int(line) for line in process.stdout.read().split())]
-        process.wait()
-        process.stdout.close()
+@pytest.fixture
+def large(tmp_path: Path, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A gallery of 4,000 photos of 200 places, which counts as large; returns its path."""
+    monkeypatch.setattr(sidecar, "ANN_FROM", 3000)
+    with GalleryFile.open_for(tmp_path / "large.gallery", tiny_model.card, storage="float16") as file:
+        file.upsert(photos(4000), clustered(4000))
+    return tmp_path / "large.gallery"
 
-        with Gallery.open_for(path, tiny_model.card) as gallery:
-            batches: dict[str, int] = {}
-            for photo in gallery.contents().photos[3:]:
-                batches[photo.path.parts[0]] = batches.get(photo.path.parts[0], 0) + 1
-        assert set(batches.values()) == {10}
-        assert {str(batch) for batch in reported} <= batches.keys()
+
+def photos(count: int) -> list[Photo]:
+    """Photos of 200 places in turn."""
+    return [Photo(Path(f"{number}.png"), "gallery", f"place {number % 200}") for number in range(count)]  # type: ignore[arg-type]
+
+
+def clustered(count: int, *, seed: int = 0) -> Embeddings:
+    """Unit rows ``(count, 48)`` around 200 centres in turn."""
+    centres = np.random.default_rng(0).normal(size=(200, 48))
+    rows = centres[np.arange(count) % 200] + 0.4 * np.random.default_rng((seed, 1)).normal(size=(count, 48))
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def locator(gallery: Gallery) -> object:
+    """What answers."""
+    return gallery._ready()
+
+
+def test_a_large_gallery_gets_an_index(large: Path, tiny_model: TinyModel, tiny_dataset: Path) -> None:
+    """Adding photos builds it, ``auto`` uses it, answers are those of exact search, ``info`` says what it finds."""
+    with Gallery.open(large, embedder=tiny_model) as gallery:
+        assert gallery.info()["ann"] is None
+        gallery.add(tiny_dataset)
+        info = gallery.info()["ann"]
+        assert isinstance(info, dict)
+        assert info["current"] is True
+        assert info["recall@10"] >= 0.99
+        assert info["queries"] > 0
+        assert not gallery._ready().exact
+        with Gallery.open(large, embedder=tiny_model, searcher="exact") as exact:
+            assert exact._ready().exact
+            for place in range(4):
+                best = exact.locate(query(tiny_dataset, place)).hits[0]
+                assert gallery.locate(query(tiny_dataset, place)).hits[0] == best
+            views = clustered(100, seed=3)
+            pairs = zip(gallery._ready().answers(views), exact._ready().answers(views), strict=True)
+            assert sum(one == other for one, other in pairs) >= 95
+
+
+def test_an_index_follows_the_gallery(large: Path, tiny_model: TinyModel) -> None:
+    """Photos that come and go after the index was written are searched and not searched, without a new index."""
+    new = clustered(4050)[4000:]
+    with Gallery.open(large, embedder=tiny_model) as gallery:
+        gallery.build_ann()
+        written = sidecar.ann_path(large).stat().st_mtime_ns
+        with GalleryFile.open_for(large, tiny_model.card) as writer:
+            writer.upsert(photos(4050)[4000:], new)
+            writer.remove(["7.png"])
+        found = gallery._ready().answers(new, k=1)
+        assert [str(answer.hits[0].photo.path) for answer in found] == [f"{n}.png" for n in range(4000, 4050)]
+        gallery.remove(["4000.png"])
+        assert str(gallery._ready().answers(new[:1], k=1)[0].hits[0].photo.path) != "4000.png"
+        (answer,) = gallery._ready().answers(clustered(8)[7:], k=3)
+        assert "7.png" not in {str(hit.photo.path) for hit in answer.hits}
+        assert sidecar.ann_path(large).stat().st_mtime_ns != written  # more than a hundredth had changed
+
+
+def test_a_stale_index_is_never_used(large: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
+    """One of another gallery, damaged or outdated is refused by ``ann``; ``auto`` says so and searches exactly."""
+    index = sidecar.ann_path(large)
+    with Gallery.open(large, embedder=tiny_model) as gallery:
+        gallery.build_ann()
+    with GalleryFile.open_for(tmp_path / "twin.gallery", tiny_model.card) as twin:
+        twin.upsert(photos(4000), clustered(4000, seed=1))
+    whole = index.read_bytes()
+    for name, data in {"twin.gallery": whole, "large.gallery": whole[:-20] + whole[-19:]}.items():
+        path = tmp_path / name
+        sidecar.ann_path(path).write_bytes(data)
+        with (
+            Gallery.open(path, embedder=tiny_model, searcher="ann") as gallery,
+            pytest.raises(GalleryError, match=r"must be "),
+        ):
+            locator(gallery)
+        with Gallery.open(path, embedder=tiny_model) as gallery:
+            with pytest.warns(UserWarning, match="searching exactly"):
+                locator(gallery)
+            (answer,) = gallery._ready().answers(clustered(1, seed=name == "twin.gallery"), k=1)
+            assert str(answer.hits[0].photo.path) == "0.png"
+    index.write_bytes(whole)
+    with GalleryFile.open_for(large, tiny_model.card) as writer:
+        writer.remove([f"{number}.png" for number in range(1500)])
+    with Gallery.open(large, embedder=tiny_model, searcher="ann") as gallery:
+        with pytest.raises(GalleryError, match=r"outdated; type 'placewise gallery ann"):
+            locator(gallery)
+        gallery.build_ann()
+        assert not gallery._ready().exact
+
+
+def test_a_small_gallery_needs_no_index(gallery: Gallery) -> None:
+    """Below the limit none is made, exact search is used, and asking for ``ann`` says how to make one."""
+    assert not sidecar.ann_path(gallery.path).exists()
+    assert gallery._ready().exact
+    with Gallery.open(gallery.path, embedder=TinyModel(), searcher="ann") as opened:
+        with pytest.raises(GalleryError, match=r"must lie beside the gallery, got no file .*; type 'placewise gallery"):
+            locator(opened)
+        opened.build_ann()
+        assert not opened._ready().exact
+
+
+def test_an_index_that_cannot_be_written_costs_speed_only(
+    large: Path, tiny_model: TinyModel, tiny_dataset: Path
+) -> None:
+    """Where something is in the way of the index, the photos are added all the same, and a warning says it."""
+    sidecar.ann_path(large).mkdir()
+    with Gallery.open(large, embedder=tiny_model) as gallery:
+        with pytest.warns(UserWarning, match="going on without an index for fast search"):
+            assert gallery.add(tiny_dataset).added == 12
+        with pytest.warns(UserWarning, match="searching exactly"):
+            assert gallery.locate(query(tiny_dataset, 1)).place == "place 1"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import TinyModel
 
-from placewise import embed
 from placewise.core import ModelCard
 from placewise.errors import ImageError, ModelMismatchError, OptionError
-from placewise.gallery import Gallery
+from placewise.gallery_file import GalleryFile
+from placewise.indexing import index_source
 from placewise.locate import Locator
 from placewise.manifest import read_source
 
@@ -18,14 +18,14 @@ from placewise.manifest import read_source
 @pytest.fixture
 def gallery_path(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> Path:
     """A gallery of the tiny dataset."""
-    with Gallery.open_for(tmp_path / "g", tiny_model.card) as gallery:
-        embed.index(read_source(tiny_dataset), gallery, tiny_model)
+    with GalleryFile.open_for(tmp_path / "g", tiny_model.card) as gallery:
+        index_source(read_source(tiny_dataset), gallery, tiny_model)
     return tmp_path / "g"
 
 
 def test_known_and_unknown_places(gallery_path: Path, tiny_dataset: Path, tiny_model: TinyModel) -> None:
     """A photo of a gallery place is KNOWN with that place; one of another place is UNKNOWN and names none."""
-    with Gallery.open(gallery_path) as gallery:
+    with GalleryFile.open(gallery_path) as gallery:
         locator = Locator(gallery, tiny_model, tau=0.8)
 
     known = locator.locate(tiny_dataset.parent / "p1" / "3.png", k=3)
@@ -45,7 +45,7 @@ def test_k_larger_than_the_gallery_gives_the_whole_gallery(
     gallery_path: Path, tiny_dataset: Path, tiny_model: TinyModel
 ) -> None:
     """No padding, no repetition: twelve photos, twelve hits."""
-    with Gallery.open(gallery_path) as gallery:
+    with GalleryFile.open(gallery_path) as gallery:
         hits = Locator(gallery, tiny_model).locate(tiny_dataset.parent / "p0" / "3.png", k=500).hits
 
     assert len({hit.photo.path for hit in hits}) == len(hits) == 12
@@ -53,7 +53,7 @@ def test_k_larger_than_the_gallery_gives_the_whole_gallery(
 
 def test_an_empty_gallery_answers_unknown(tmp_path: Path, tiny_dataset: Path, tiny_model: TinyModel) -> None:
     """An empty gallery knows no place: UNKNOWN without hits or confidence, and no error."""
-    with Gallery.open_for(tmp_path / "empty", tiny_model.card) as gallery:
+    with GalleryFile.open_for(tmp_path / "empty", tiny_model.card) as gallery:
         answer = Locator(gallery, tiny_model).locate(tiny_dataset.parent / "p0" / "3.png")
 
     assert (answer.known, answer.place, answer.confidence, answer.hits) == (False, None, None, ())
@@ -61,7 +61,7 @@ def test_an_empty_gallery_answers_unknown(tmp_path: Path, tiny_dataset: Path, ti
 
 def test_without_tau_nothing_is_decided(gallery_path: Path, tiny_dataset: Path, tiny_model: TinyModel) -> None:
     """With tau None the answer has the best place and its confidence, and leaves the decision open."""
-    with Gallery.open(gallery_path) as gallery:
+    with GalleryFile.open(gallery_path) as gallery:
         answer = Locator(gallery, tiny_model, tau=None).locate(tiny_dataset.parent / "p5" / "3.png")
 
     assert answer.known is None
@@ -70,7 +70,7 @@ def test_without_tau_nothing_is_decided(gallery_path: Path, tiny_dataset: Path, 
 
 def test_refused_inputs(gallery_path: Path, tiny_dataset: Path, tiny_model: TinyModel) -> None:
     """Another model, a tau that is no cosine, a k below 1 and a photo that is none are each refused."""
-    with Gallery.open(gallery_path) as gallery:
+    with GalleryFile.open(gallery_path) as gallery:
         with pytest.raises(ModelMismatchError):
             Locator(gallery, TinyModel("other"))
         with pytest.raises(OptionError):
@@ -85,7 +85,7 @@ def test_refused_inputs(gallery_path: Path, tiny_dataset: Path, tiny_model: Tiny
 def test_many_photos_with_a_bad_one_between(gallery_path: Path, tiny_dataset: Path, tiny_model: TinyModel) -> None:
     """A photo that is none is reported beside the answers to the others."""
     folder = tiny_dataset.parent
-    with Gallery.open(gallery_path) as gallery:
+    with GalleryFile.open(gallery_path) as gallery:
         locator = Locator(gallery, tiny_model)
 
     answers, failures = locator.locate_many([folder / "p0" / "3.png", folder / "none.png", folder / "p1" / "3.png"])
@@ -101,6 +101,6 @@ def test_a_gallery_answers_on_another_machine(gallery_path: Path, tiny_dataset: 
     for photo in tiny_dataset.parent.rglob("*.png"):
         photo.unlink()
 
-    with Gallery.open(moved) as gallery:
+    with GalleryFile.open(moved) as gallery:
         assert isinstance(gallery.card, ModelCard)
         assert Locator(gallery, TinyModel()).locate(query).place == "place 2"

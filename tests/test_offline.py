@@ -81,6 +81,8 @@ OFFLINE = {
     "gallery export": ("gallery", "export", "{gallery}", "{folder}/out.npz"),
     "gallery import": ("gallery", "import", "{folder}/copy", "{archive}"),
     "gallery remove": ("gallery", "remove", "{gallery}", "never.png"),
+    "gallery merge": ("gallery", "merge", "{gallery}", "{copy}"),
+    "gallery ann": ("gallery", "ann", "{gallery}"),
     "demo": ("demo", "--out", "{folder}/demo"),
 }
 """A run of each command that must stay offline."""
@@ -97,9 +99,11 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     render_town(folder, places=3, unknown_places=1, gallery_views=2, query_views=1, size=(240, 180))
     names = {"manifest": str(folder / "manifest.csv"), "photo": str(next(folder.rglob("*.jpg")))}
     names |= {"gallery": str(folder / "town.gallery"), "archive": str(folder / "town.npz")}
+    names["copy"] = str(folder / "copy.gallery")
     for arguments in (
         ("index", names["manifest"], "--gallery", names["gallery"], "--no-cache"),
         ("gallery", "export", names["gallery"], names["archive"]),
+        ("gallery", "import", names["copy"], names["archive"]),
     ):
         subprocess.run([sys.executable, "-m", "placewise", *arguments], check=True, capture_output=True)
     return names

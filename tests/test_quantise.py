@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from placewise import quantise
 from placewise.core import InputRule, ModelCard, Photo, Source
-from placewise.embed import index
 from placewise.errors import ModelError, ModelMismatchError, OptionError, SourceError, WeightsMissingError
-from placewise.gallery import Gallery
+from placewise.gallery_file import GalleryFile
+from placewise.indexing import index_source
 from placewise.locate import Locator
 from placewise.manifest import read_source
 from placewise.models import int8, load_model, load_model_of
@@ -257,12 +257,12 @@ def test_a_gallery_goes_with_the_graph_that_made_it(tmp_path: Path, save_photo: 
     source = read_source(tmp_path / "data")
     quantise.quantise_model(source, "efficientnet-lite0", photos=30)
     model = load_model(precision="int8")
-    with Gallery.open_for(tmp_path / "g", model.card) as gallery:
-        index(source, gallery, model)
+    with GalleryFile.open_for(tmp_path / "g", model.card) as gallery:
+        index_source(source, gallery, model)
     other = dataclasses.replace(source, photos=source.photos[::-1])
     quantise.quantise_model(other, "efficientnet-lite0", photos=30)
 
-    with Gallery.open(tmp_path / "g") as gallery:
+    with GalleryFile.open(tmp_path / "g") as gallery:
         again = load_model_of(gallery.card)
         answer = Locator(gallery, again).locate(source.file(source.photos[3]))
         with pytest.raises(ModelMismatchError, match=r"efficientnet-lite0 in int8 \(\w{8}\) with efficientnet-lite0"):

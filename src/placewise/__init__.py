@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from placewise.archive import export_npz, import_npz
     from placewise.cache import Cache
-    from placewise.core import Answer, Embedder, Finding, Hit, ModelCard, Photo, Position, Source
+    from placewise.core import Answer, Embedder, FileState, Filter, Finding, Hit, ModelCard, Photo, Position, Source
     from placewise.doctor import Examination, examine
-    from placewise.embed import embed_photos, index
+    from placewise.embed import embed_photos
     from placewise.errors import PlacewiseError
     from placewise.evaluate import Evaluation, evaluate_source
     from placewise.gallery import Gallery
+    from placewise.gallery_file import GalleryFile
+    from placewise.indexing import index_source
     from placewise.locate import Locator
     from placewise.manifest import read_source
     from placewise.models import MODELS, load_model
@@ -28,8 +30,11 @@ _HOME = {
     "Embedder": "core",
     "Evaluation": "evaluate",
     "Examination": "doctor",
+    "FileState": "core",
+    "Filter": "core",
     "Finding": "core",
     "Gallery": "gallery",
+    "GalleryFile": "gallery_file",
     "Hit": "core",
     "Locator": "locate",
     "MODELS": "models",
@@ -43,7 +48,7 @@ _HOME = {
     "examine": "doctor",
     "export_npz": "archive",
     "import_npz": "archive",
-    "index": "embed",
+    "index_source": "indexing",
     "load_model": "models",
     "read_source": "manifest",
     "write_report": "report",
@@ -68,8 +73,11 @@ __all__ = [
     "Embedder",
     "Evaluation",
     "Examination",
+    "FileState",
+    "Filter",
     "Finding",
     "Gallery",
+    "GalleryFile",
     "Hit",
     "Locator",
     "ModelCard",
@@ -82,7 +90,7 @@ __all__ = [
     "examine",
     "export_npz",
     "import_npz",
-    "index",
+    "index_source",
     "load_model",
     "read_source",
     "write_report",

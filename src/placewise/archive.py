@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
-import json
 import tokenize
 import zipfile
 import zlib
@@ -17,7 +15,8 @@ from numpy.typing import NDArray
 from placewise.core import Photo, Position
 from placewise.errors import GalleryError, OptionError
 from placewise.files import check_output, write_atomically
-from placewise.gallery import Gallery, card_from_json, check_embeddings
+from placewise.gallery_file import GalleryFile, check_embeddings
+from placewise.gallery_schema import card_from_json, card_to_json
 
 if TYPE_CHECKING:
     from placewise.core import Embeddings, ModelCard
@@ -32,7 +31,7 @@ _COLUMNS = {
 """Array → kind of its values and shape of a row."""
 
 
-def export_npz(gallery: Gallery, path: Path) -> int:
+def export_npz(gallery: GalleryFile, path: Path) -> int:
     """Write embeddings, paths, places and the model card to a NumPy archive; returns the number of photos.
 
     Arrays: ``embeddings`` ``(N, dim)`` float32, ``paths`` ``(N,)`` str, ``places`` ``(N,)`` str (empty where
@@ -54,7 +53,7 @@ def export_npz(gallery: Gallery, path: Path) -> int:
         positions=np.array([_position_row(photo.position) for photo in photos], dtype=np.float64).reshape(-1, 3),
         sequences=np.array([photo.sequence or "" for photo in photos], dtype=str),
         frames=np.array([-1 if photo.frame is None else photo.frame for photo in photos], dtype=np.int64),
-        card=np.array(json.dumps(dataclasses.asdict(gallery.card))),
+        card=np.array(card_to_json(gallery.card)),
     )
     write_atomically(path, buffer.getvalue())
     return len(photos)
@@ -81,8 +80,8 @@ def import_npz(path: Path, gallery_path: Path, *, card: ModelCard | None = None)
         raise GalleryError(message)
     photos, embeddings = _rows(arrays, path)
     check_embeddings(embeddings, (len(photos), card.dim))
-    with Gallery.open_for(gallery_path, card) as gallery:
-        gallery.upsert(photos, [None] * len(photos), embeddings)
+    with GalleryFile.open_for(gallery_path, card) as gallery:
+        gallery.upsert(photos, embeddings)
     return len(photos)
 
 

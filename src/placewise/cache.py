@@ -45,7 +45,7 @@ class Cache:
         except OSError as error:
             message = f"the cache folder must be writable, got {error}; name another one or use no cache"
             raise CacheError(message) from error
-        self._store = Store(path, _FORMAT, write=True)
+        self._store = Store(path, _FORMAT, create=True)
         self._model = f"{embedder.card.fingerprint}/{embedder.variant}"
         self._dim = embedder.card.dim
 

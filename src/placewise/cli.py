@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from placewise.cache import Cache
     from placewise.core import Embedder, ModelCard
     from placewise.embed import Failure
+    from placewise.gallery_file import Storage
+    from placewise.search.sidecar import SearcherKind
 
 # Library modules are imported inside the commands: 'placewise --help' must not wait for a network engine.
 
@@ -127,6 +129,15 @@ def validate(source: Path, min_side: int, as_json: bool) -> None:
 @_source
 @_gallery
 @_model_options
+@click.option(
+    "--storage",
+    type=click.Choice(["float32", "float16"]),
+    help="How a new gallery keeps embeddings; float16 halves it. Default: float32.",
+)
+@click.option("--thumbnails/--no-thumbnails", default=None, help="Keep a small JPEG of each photo in the gallery.")
+@click.option("--prune", is_flag=True, help="Remove photos of this source's folder that it no longer names.")
+@click.option("--prefix", default="", metavar="NAME", help="Put a folder before the photos' names in the gallery.")
+@click.option("--rehash", is_flag=True, help="Read every file, also those whose size and times are as they were.")
 @_json
 def index(
     source: Path,
@@ -138,16 +149,22 @@ def index(
     device: str,
     cache_path: Path | None,
     no_cache: bool,
+    storage: Storage | None,
+    thumbnails: bool | None,
+    prune: bool,
+    prefix: str,
+    rehash: bool,
     as_json: bool,
 ) -> None:
     """Embed a source's gallery photos into a gallery file: what is new or changed.
 
-    An interrupted run resumes when it is started again.
+    Photos that were moved or renamed are recognised by their content. An interrupted run resumes when it is started
+    again. A large gallery gets an index for fast search beside it.
 
     \b
     Example: placewise index photos/manifest.csv --gallery city.gallery
     """
-    from placewise import embed, show
+    from placewise import show
     from placewise.gallery import Gallery
     from placewise.manifest import read_source
 
@@ -155,11 +172,11 @@ def index(
     embedder = _load(model, weights, precision, decode, device)
     with (
         _cache(embedder, cache_path, no_cache=no_cache) as cache,
-        Gallery.open_for(gallery_path, embedder.card) as gallery,
+        Gallery.open_for(gallery_path, embedder, storage=storage, thumbnails=thumbnails) as opened,
         _progress() as progress,
     ):
-        indexed = embed.index(rows, gallery, embedder, cache=cache, on_progress=progress.stage("embedding"))
-        held = len(gallery)
+        indexed = opened.add(rows, cache=cache, prefix=prefix, prune=prune, rehash=rehash, on_progress=progress.show)
+        held = len(opened)
     _print(show.indexed_json(indexed, held) if as_json else show.indexed_text(indexed, gallery_path, held))
     for row in rows.bad_rows:
         click.echo(f"left out: {row.detail}", err=True)
@@ -176,6 +193,16 @@ def index(
 @_weights
 @click.option("--model", help=f"{_MODEL_HELP} Default: the model that made the gallery.")
 @_device
+@click.option(
+    "--search",
+    type=click.Choice(["auto", "exact", "ann"]),
+    default="auto",
+    show_default=True,
+    help="auto: approximate where the gallery is large and has an index that fits.",
+)
+@click.option("--place", "places", multiple=True, metavar="NAME", help="Search among the photos of this place only.")
+@click.option("--sequence", "sequences", multiple=True, metavar="NAME", help="… of this sequence only.")
+@click.option("--box", type=(float, float, float, float), metavar="S W N E", help="… in this box only, in degrees.")
 @_json
 def locate(
     photos: tuple[Path, ...],
@@ -185,6 +212,10 @@ def locate(
     weights: Path | None,
     model: str | None,
     device: str,
+    search: SearcherKind,
+    places: tuple[str, ...],
+    sequences: tuple[str, ...],
+    box: tuple[float, float, float, float] | None,
     as_json: bool,
 ) -> None:
     """Say which place each photo shows, or UNKNOWN.
@@ -193,14 +224,16 @@ def locate(
     Example: placewise locate where.jpg --gallery city.gallery
     """
     from placewise import show
-    from placewise.gallery import Gallery
+    from placewise.core import Filter
+    from placewise.gallery_file import GalleryFile
     from placewise.locate import Locator
     from placewise.models import load_model_of
 
-    with Gallery.open(gallery_path) as gallery:
-        embedder = load_model_of(gallery.card, name=model or "", weights=weights, device=device)  # type: ignore[arg-type]
-        locator = Locator(gallery, embedder, tau=tau)
-    answers, failures = locator.locate_many(photos, k=k)
+    among = Filter(places=places, box=box, sequences=sequences) if places or box or sequences else None
+    with GalleryFile.open(gallery_path) as opened:
+        embedder = load_model_of(opened.card, name=model or "", weights=weights, device=device)  # type: ignore[arg-type]
+        locator = Locator(opened, embedder, tau=tau, searcher=search)
+        answers, failures = locator.locate_many(photos, k=k, among=among)
     if as_json:
         _print([show.answer_json(name, answer) for name, answer in answers])
     else:
@@ -353,19 +386,45 @@ _gallery_file = click.argument("gallery_path", metavar="GALLERY", type=click.Pat
 
 @gallery.command("info")
 @_gallery_file
+@click.option("--check", is_flag=True, help="Check the whole file, every embedding included; exits with 1 if damaged.")
 @_json
-def gallery_info(gallery_path: Path, as_json: bool) -> None:
+def gallery_info(gallery_path: Path, check: bool, as_json: bool) -> None:
     """Say what a gallery holds and which model made it.
 
     \b
-    Example: placewise gallery info city.gallery
+    Example: placewise gallery info city.gallery --check
     """
     from placewise import show
-    from placewise.gallery import Gallery
+    from placewise.gallery_file import GalleryFile
+    from placewise.housekeeping import gallery_faults
+    from placewise.housekeeping import gallery_info as info_of
 
-    with Gallery.open(gallery_path) as opened:
-        info = opened.info()
-    _print(info if as_json else show.table([(key, str(value)) for key, value in info.items()]))
+    with GalleryFile.open(gallery_path) as opened:
+        info = info_of(opened)
+        faults = gallery_faults(opened) if check else None
+    _print({**info, **({} if faults is None else {"faults": faults})} if as_json else show.info_text(info, faults))
+    if faults:
+        raise click.exceptions.Exit(_DATA_HAS_ERRORS)
+
+
+@gallery.command("ann")
+@_gallery_file
+@_json
+def gallery_ann(gallery_path: Path, as_json: bool) -> None:
+    """Build the index for approximate search beside a gallery, and measure its recall on the gallery's own photos.
+
+    'placewise index' does this by itself for a large gallery.
+
+    \b
+    Example: placewise gallery ann city.gallery
+    """
+    from placewise import show
+    from placewise.gallery_file import GalleryFile
+    from placewise.search.sidecar import ann_path, build_ann, report_json
+
+    with GalleryFile.open(gallery_path) as opened, _progress() as progress:
+        report = report_json(build_ann(opened, on_progress=progress.stage("ann index")))
+    _print(report if as_json else f"{ann_path(gallery_path)}\n{show.pairs(report)}")
 
 
 @gallery.command("export")
@@ -378,9 +437,9 @@ def gallery_export(gallery_path: Path, out: Path) -> None:
     Example: placewise gallery export city.gallery city.npz
     """
     from placewise.archive import export_npz
-    from placewise.gallery import Gallery
+    from placewise.gallery_file import GalleryFile
 
-    with Gallery.open(gallery_path) as opened:
+    with GalleryFile.open(gallery_path) as opened:
         count = export_npz(opened, out)
     _print(f"{out}: {count} photos")
 
@@ -408,20 +467,56 @@ def gallery_import(gallery_path: Path, archive: Path, weights: Path | None, mode
 
 @gallery.command("remove")
 @_gallery_file
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-def gallery_remove(gallery_path: Path, paths: tuple[str, ...]) -> None:
-    """Remove photos from a gallery by the paths that it knows them by. The photo files are not touched.
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--place", "places", multiple=True, metavar="NAME", help="Remove the photos of this place.")
+@click.option("--glob", "globs", multiple=True, metavar="PATTERN", help="Remove paths like 'trip2/*'; * is also for /.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
+def gallery_remove(
+    gallery_path: Path, paths: tuple[str, ...], places: tuple[str, ...], globs: tuple[str, ...], dry_run: bool
+) -> None:
+    """Remove photos from a gallery by the paths that it knows them by, by place or by pattern.
+
+    The photo files are not touched.
 
     \b
     Example: placewise gallery remove city.gallery town_hall/003.jpg
     """
     from placewise.gallery import Gallery
 
+    if not (paths or places or globs):
+        message = "photos to remove must be named by PATH, --place or --glob, got none; name some"
+        raise OptionError(message)
     with Gallery.open(gallery_path) as opened:
-        card = opened.card
-    with Gallery.open_for(gallery_path, card) as opened:
-        removed = opened.remove(paths)
-    _print(f"{gallery_path}: {removed} of {len(paths)} photos removed")
+        find = opened.matching if dry_run else opened.remove
+        found = find(paths, places=places, globs=globs)
+        held = len(opened)
+    for path in found if dry_run else ():
+        _print(path)
+    for path in sorted(set(paths) - set(found)):
+        click.echo(f"not in the gallery: {path}", err=True)
+    _print(f"{gallery_path}: {len(found)} photos {'would be ' if dry_run else ''}removed, {held} held")
+
+
+@gallery.command("merge")
+@_gallery_file
+@click.argument("others", metavar="OTHER...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--prefix", default="", metavar="NAME", help="Put a folder before the other galleries' photo names.")
+def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> None:
+    """Add the photos of other galleries of the same model to a gallery.
+
+    Photos that are there already, with the same name and content, are left as they are. Where a name stands for
+    different photos, nothing is changed.
+
+    \b
+    Example: placewise gallery merge city.gallery suburb.gallery
+    """
+    from placewise.gallery import Gallery
+
+    with Gallery.open(gallery_path) as opened:
+        for other in others:
+            merged = opened.merge(other, prefix=prefix)
+            _print(f"{other}: {merged.added} photos added, {merged.present} there already")
+        _print(f"{gallery_path} holds {len(opened)} photos")
 
 
 @app.command()
@@ -542,6 +637,7 @@ def _complain(failures: Sequence[Failure]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF data, of which the photo's pixels know nothing
+    warnings.showwarning = _show_warning
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a place may have a name that a terminal cannot show
@@ -563,6 +659,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001  # the last line of defence: a bug gets one line too
         code = _unexpected(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning in one line, without the place in the code that it came from."""
+    click.echo(f"note: {message}", err=True)
 
 
 def _refuse(message: str) -> int:

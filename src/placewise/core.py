@@ -68,6 +68,21 @@ class Photo:
 
 
 @dataclass(frozen=True, slots=True)
+class FileState:
+    """What was seen of a photo's file when it was read.
+
+    Attributes:
+        digest: the SHA-256 of its bytes; None where it was never read.
+        stamp: (size, mtime_ns, ctime_ns): as long as they stay, so does the content; None where they cannot say that.
+        thumbnail: a small JPEG of it; None where none was made.
+    """
+
+    digest: bytes | None = None
+    stamp: tuple[int, int, int] | None = None
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that the doctor has to say about a dataset.
 
@@ -218,7 +233,14 @@ class Neighbors:
 
 
 class Searcher(Protocol):
-    """An index of embeddings under ids that the caller chooses."""
+    """An index of embeddings under ids that the caller chooses.
+
+    Searches may run in several threads while another upserts or deletes; each sees one consistent state.
+    """
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids, ``(N,)``, ascending."""
 
     def upsert(self, ids: NDArray[np.int64], embeddings: Embeddings) -> None:
         """Add embeddings, replacing those whose id is already there."""
@@ -226,14 +248,42 @@ class Searcher(Protocol):
     def delete(self, ids: NDArray[np.int64]) -> None:
         """Remove ids; unknown ids are ignored."""
 
-    def search(self, queries: Embeddings, k: int) -> Neighbors:
-        """The ``min(k, len(self))`` most similar ids of each query, ``(Q, dim)``."""
+    def search(self, queries: Embeddings, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
+        """The ``min(k, len(self))`` most similar ids of each query, ``(Q, dim)``.
+
+        With ``among``, only these ids may be returned; unknown ones are ignored, and k is capped at the known ones.
+        """
 
     def __len__(self) -> int:
         """The number of vectors searched."""
 
     def close(self) -> None:
         """Release memory and files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which gallery photos may be hits; every condition that is given must hold.
+
+    Attributes:
+        places: the photo's place is one of these.
+        box: the photo's position is between (south, west, north, east), WGS84 degrees, edges included; where west is
+            greater than east the box crosses the 180th meridian.
+        sequences: the photo's sequence is one of these.
+    """
+
+    places: tuple[str, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    sequences: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a box that holds no point on Earth."""
+        if self.box is None:
+            return
+        south, west, north, east = self.box
+        if not (-90 <= south <= north <= 90 and -180 <= west <= 180 and -180 <= east <= 180):
+            message = f"a box must be (south, west, north, east) in degrees with south <= north, got {self.box}"
+            raise OptionError(message)
 
 
 @dataclass(frozen=True, slots=True)

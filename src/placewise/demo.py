@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from placewise import doctor, report
 from placewise.cache import Cache
-from placewise.embed import Indexed, index
 from placewise.errors import OptionError
 from placewise.evaluate import Evaluation, evaluate_source
-from placewise.gallery import Gallery
+from placewise.gallery_file import GalleryFile
+from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
 from placewise.manifest import read_source
 from placewise.openset import check_tau, tau_from_gallery
@@ -71,9 +71,9 @@ def run_demo(
     examination = doctor.examine(source, on_progress=stage("validate"))
     with (
         Cache(folder / "embeddings.cache", embedder) as cache,
-        Gallery.open_for(folder / "town.gallery", embedder.card) as gallery,
+        GalleryFile.open_for(folder / "town.gallery", embedder.card) as gallery,
     ):
-        indexed = index(source, gallery, embedder, cache=cache, on_progress=stage("index"))
+        indexed = index_source(source, gallery, embedder, cache=cache, on_progress=stage("index"))
         if tau is None:
             contents = gallery.contents()
             places = [photo.place for photo in contents.photos]

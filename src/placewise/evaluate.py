@@ -317,7 +317,6 @@ def _answer(gallery: _Embedded, queries: _Embedded) -> tuple[QueryResult, ...]:
             by_place.setdefault(photo.place, []).append(row)
     positives = {place: np.array(rows, dtype=np.int64) for place, rows in by_place.items()}
     none = np.empty(0, dtype=np.int64)
-    photos = dict(enumerate(gallery.photos))
     searcher = ExactSearcher(gallery.embeddings.shape[1])
     searcher.upsert(np.arange(len(gallery.photos), dtype=np.int64), gallery.embeddings)
     results = []
@@ -329,7 +328,7 @@ def _answer(gallery: _Embedded, queries: _Embedded) -> tuple[QueryResult, ...]:
                 QueryResult(
                     query=query,
                     open_set=None if query.place is None else query.place not in positives,
-                    hits=rank.answer(ids[:HITS], similarities[:HITS], photos, tau=None).hits,
+                    hits=rank.answer(ids[:HITS], similarities[:HITS], gallery.photos.__getitem__, tau=None).hits,
                     positive_ranks=rank.positive_ranks(ids, positives.get(query.place or "", none)),
                 )
             )

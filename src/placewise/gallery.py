@@ -1,231 +1,219 @@
-"""The gallery: one SQLite file that holds photos, their embeddings and the card of the model that made them.
-
-Copy the file to another machine and it answers there. A batch is a transaction: after a kill at any moment the file
-opens and holds every batch that was committed.
-"""
+"""One file that recognises places: index photos into it, locate others with it, from Python in a few lines."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Self
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from placewise.core import InputRule, ModelCard, Photo, Position
-from placewise.errors import GalleryError, ModelMismatchError
-from placewise.store import Format, Store
+from placewise import housekeeping
+from placewise.core import Source
+from placewise.errors import GalleryError
+from placewise.gallery_file import GalleryFile
+from placewise.indexing import Indexed, index_source
+from placewise.locate import Locator
+from placewise.manifest import read_source
+from placewise.models import load_model, load_model_of
+from placewise.openset import DEFAULT_TAU
+from placewise.search.sidecar import SearcherKind, build_ann, renew_ann
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from placewise.core import Embeddings
-
-_FORMAT = Format(
-    noun="a gallery",
-    application_id=0x50574741,  # "PWGA"
-    version=1,
-    schema="""
-        CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-        CREATE TABLE photos (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            path TEXT NOT NULL UNIQUE,
-            place TEXT, lat REAL, lon REAL, heading REAL, sequence TEXT, frame INTEGER,
-            content BLOB,
-            embedding BLOB NOT NULL)
-    """,
-    error=GalleryError,
-)
-_PHOTO = "path, place, lat, lon, heading, sequence, frame"
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a search needs of a gallery: rows belong together by position, in the order of their ids.
-
-    Attributes:
-        ids: ``(N,)`` int64, ascending; an id is never used again after its photo was removed.
-        photos: N photos, all of split ``gallery``.
-        embeddings: ``(N, dim)`` float32, rows of unit length.
-    """
-
-    ids: NDArray[np.int64]
-    photos: tuple[Photo, ...]
-    embeddings: Embeddings
+    from placewise.cache import Cache
+    from placewise.core import Answer, Embedder, Filter, ModelCard
+    from placewise.embed import Failure
+    from placewise.gallery_file import Storage
+    from placewise.housekeeping import Merged
+    from placewise.search.tuning import AnnReport
 
 
 class Gallery:
-    """An open gallery file. Use it as a context manager, so that it is closed into one clean file."""
+    """An open gallery and, from the first photo on, the model that made it.
 
-    def __init__(self, store: Store, card: ModelCard) -> None:
-        self._store = store
-        self.card = card
+    Threads may share it: they locate together, and see what one of them adds or removes when that has returned. What
+    other processes write is seen after `refresh`. Use it as a context manager, so that it is closed into one file.
+    """
+
+    def __init__(
+        self, file: GalleryFile, embedder: Embedder | None, *, tau: float | None, searcher: SearcherKind
+    ) -> None:
+        self._file = file
+        self._embedder = embedder
+        self._tau, self._searcher = tau, searcher
+        self._locator: Locator | None = None
+        self._lock = threading.RLock()
 
     @classmethod
-    def open(cls, path: Path | str) -> Self:
-        """Open an existing gallery for reading.
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        embedder: Embedder | None = None,
+        tau: float | None = DEFAULT_TAU,
+        searcher: SearcherKind = "auto",
+    ) -> Self:
+        """Open an existing gallery.
+
+        Args:
+            path: the file.
+            embedder: the model that made it; if None, the gallery says which, and it is loaded when it is needed.
+            tau: below this confidence an answer is UNKNOWN; None leaves the decision to the caller.
+            searcher: ``exact``, ``ann``, or ``auto``, which takes an approximate index where that pays.
 
         Raises:
             GalleryError: if it is missing, damaged, another program's, or of another format.
         """
-        store = Store(Path(path), _FORMAT, write=False)
-        try:
-            card = _stored_card(store)
-            if card is None:
-                message = f"gallery {path} must hold a model card, got none; index photos into it first"
-                raise GalleryError(message)
-        except BaseException:
-            store.close()
-            raise
-        return cls(store, card)
+        return cls(GalleryFile.open(path), embedder, tau=tau, searcher=searcher)
 
     @classmethod
-    def open_for(cls, path: Path | str, card: ModelCard) -> Self:
-        """Open a gallery for writing embeddings of the model ``card``; make it where it is not there.
+    def open_for(
+        cls,
+        path: Path | str,
+        embedder: Embedder | None = None,
+        *,
+        storage: Storage | None = None,
+        thumbnails: bool | None = None,
+        tau: float | None = DEFAULT_TAU,
+        searcher: SearcherKind = "auto",
+    ) -> Self:
+        """Open a gallery for the embeddings of a model; make it where it is not there.
+
+        Args:
+            path: the file.
+            embedder: the model; the default one if None.
+            storage: how a new gallery keeps embeddings, ``float32`` (if None) or ``float16``, half as large.
+            thumbnails: whether photos that are added from now on keep a thumbnail; None leaves it as it is.
+            tau: as for `open`.
+            searcher: as for `open`.
 
         Raises:
+            ModelMismatchError: if it holds another model's embeddings.
             GalleryError: if it cannot be opened or made.
-            ModelMismatchError: if it holds another model's embeddings; the file is left as it was.
         """
-        store = Store(Path(path), _FORMAT, write=True)
-        try:
-            if _stored_card(store) is None:
-                text = json.dumps(dataclasses.asdict(card))
-                with store.transaction():  # or ignore: another process may be making the gallery too
-                    store.execute("INSERT OR IGNORE INTO meta VALUES ('card', ?)", (text,))
-            gallery = cls(store, _stored_card(store) or card)
-            gallery.check_model(card)
-            gallery._check_settings(card)
-        except BaseException:
-            store.close()
-            raise
-        return gallery
+        embedder = embedder or load_model()
+        file = GalleryFile.open_for(path, embedder.card, storage=storage, thumbnails=thumbnails)
+        return cls(file, embedder, tau=tau, searcher=searcher)
 
     @property
     def path(self) -> Path:
-        """The gallery's file."""
-        return self._store.path
+        """The file."""
+        return self._file.path
 
-    def check_model(self, card: ModelCard) -> None:
-        """Refuse a model whose embeddings cannot be compared with the stored ones.
-
-        Raises:
-            ModelMismatchError: if the fingerprints differ.
-        """
-        if card.fingerprint != self.card.fingerprint:
-            message = (
-                f"gallery {self.path} must be used with the model it was made with, {_described(self.card)}, "
-                f"got {_described(card)}; use that model and its weights, or index into another file"
-            )
-            raise ModelMismatchError(message)
-
-    def _check_settings(self, card: ModelCard) -> None:
-        """Refuse to mix exact embeddings with fast ones: the differences are small, and nobody would find them."""
-        if (card.precision, card.decode) != (self.card.precision, self.card.decode):
-            message = (
-                f"gallery {self.path} must be written as it was begun, with --precision {self.card.precision} "
-                f"--decode {self.card.decode}, got {card.precision} and {card.decode}; use these or another file"
-            )
-            raise ModelMismatchError(message)
+    @property
+    def card(self) -> ModelCard:
+        """The card of the model that made it."""
+        return self._file.card
 
     def __len__(self) -> int:
-        ((count,),) = self._store.execute("SELECT count(*) FROM photos")
-        return int(count)
+        return len(self._file)
 
-    def info(self) -> dict[str, object]:
-        """What a person wants to know of the file, JSON-ready."""
-        ((photos, places, positions),) = self._store.execute(
-            "SELECT count(*), count(DISTINCT place), count(lat) FROM photos"
-        )
-        return {
-            "photos": photos,
-            "places": places,
-            "with_position": positions,
-            "model": self.card.name,
-            "dim": self.card.dim,
-            "fingerprint": self.card.fingerprint,
-            "weights": self.card.weights_file,
-            "licence": self.card.licence,
-            "size_bytes": self.path.stat().st_size,
-        }
+    def add(
+        self,
+        source: Source | Path | str,
+        *,
+        cache: Cache | None = None,
+        prefix: str = "",
+        prune: bool = False,
+        rehash: bool = False,
+        on_progress: Callable[[str, int, int], None] | None = None,
+    ) -> Indexed:
+        """Bring a source's gallery photos in: what is new or changed is embedded, batch by committed batch.
 
-    def digests(self) -> dict[str, bytes | None]:
-        """Path → SHA-256 of the content that was embedded (None where it was imported without)."""
-        return dict(self._store.execute("SELECT path, content FROM photos"))
-
-    def upsert(self, photos: Sequence[Photo], digests: Sequence[bytes | None], embeddings: Embeddings) -> None:
-        """Add photos, replacing those whose path is already there, in one transaction.
+        Afterwards a large gallery has an ANN index beside it that fits.
 
         Args:
-            photos: N photos; their split is not stored, all are gallery photos from now on.
-            digests: N SHA-256 digests of the files' bytes, or None.
-            embeddings: ``(N, dim)`` float32, rows of unit length.
+            source: a folder of photos or a manifest.
+            cache: embeddings of earlier runs.
+            prefix: a folder to put before the photos' paths, for a second source whose names are those of the first.
+            prune: remove the photos that came from this source's folder and that it no longer names.
+            rehash: read every file, whatever its size and times say.
+            on_progress: called with (stage, photos done, photos in all).
 
         Raises:
-            GalleryError: if shapes or values do not fit, or the file cannot be written.
+            SourceError: if the source cannot be read.
+            GalleryError: if the file cannot be written, or a path already stands for another folder's photo.
         """
-        check_embeddings(embeddings, (len(photos), self.card.dim))
-        rows = [
-            (*_photo_row(photo), digest, embedding.astype("<f4").tobytes())
-            for photo, digest, embedding in zip(photos, digests, embeddings, strict=True)
-        ]
-        with self._store.transaction():
-            for row in rows:
-                self._store.execute(
-                    f"INSERT INTO photos ({_PHOTO}, content, embedding) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                    "ON CONFLICT (path) DO UPDATE SET place = excluded.place, lat = excluded.lat, lon = excluded.lon, "
-                    "heading = excluded.heading, sequence = excluded.sequence, frame = excluded.frame, "
-                    "content = excluded.content, embedding = excluded.embedding",
-                    row,
-                )
-
-    def relabel(self, photos: Sequence[Photo]) -> int:
-        """Give photos that are there their present place, position and sequence; returns how many differed."""
-        changed = 0
-        with self._store.transaction():
-            for photo in photos:
-                path, *fields = _photo_row(photo)
-                self._store.execute(
-                    "UPDATE photos SET (place, lat, lon, heading, sequence, frame) = (?, ?, ?, ?, ?, ?) WHERE path = ? "
-                    "AND (place, lat, lon, heading, sequence, frame) IS NOT (?, ?, ?, ?, ?, ?)",
-                    (*fields, path, *fields),
-                )
-                ((count,),) = self._store.execute("SELECT changes()")
-                changed += count
-        return changed
-
-    def remove(self, paths: Iterable[str]) -> int:
-        """Remove photos by path, in one transaction; returns how many were there."""
-        before = len(self)
-        with self._store.transaction():
-            for path in paths:
-                self._store.execute("DELETE FROM photos WHERE path = ?", (path,))
-        return before - len(self)
-
-    def contents(self) -> Contents:
-        """Everything a search needs, as of now."""
-        rows = self._store.execute(f"SELECT id, embedding, {_PHOTO} FROM photos ORDER BY id")
-        try:
-            embeddings = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f4").reshape(len(rows), self.card.dim)
-            check_embeddings(embeddings, (len(rows), self.card.dim))
-        except (TypeError, ValueError, GalleryError) as error:
-            message = (
-                f"gallery {self.path} must hold {self.card.dim} finite values of unit length for each photo, got "
-                f"others: it is damaged; restore a copy or make it anew"
-            )
-            raise GalleryError(message) from error
-        return Contents(
-            ids=np.array([row[0] for row in rows], dtype=np.int64),
-            photos=tuple(_photo(row[2:]) for row in rows),
-            embeddings=embeddings.astype(np.float32, copy=False),
+        source = source if isinstance(source, Source) else read_source(source)
+        indexed = index_source(
+            source,
+            self._file,
+            self._model(),
+            cache=cache,
+            prefix=prefix,
+            prune=prune,
+            rehash=rehash,
+            on_progress=_stage("embedding", on_progress),
         )
+        self._changed(on_progress)
+        return indexed
+
+    def remove(
+        self, paths: Sequence[str] = (), *, places: Sequence[str] = (), globs: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """Remove photos by path, by place or by pattern of paths; returns their paths. Photo files are not touched.
+
+        In a pattern ``*`` stands for any characters, also ``/``, ``?`` for one, ``[ab]`` for one of these.
+
+        Raises:
+            GalleryError: if the file cannot be written.
+        """
+        found = self.matching(paths, places=places, globs=globs)
+        self._file.remove(found)
+        self._changed()
+        return found
+
+    def matching(
+        self, paths: Sequence[str] = (), *, places: Sequence[str] = (), globs: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """The paths of the photos that `remove` would remove."""
+        return tuple(self._file.matching(paths=paths, places=places, globs=globs))
+
+    def merge(self, other: Path | str, *, prefix: str = "") -> Merged:
+        """Add the photos of another gallery of the same model, in one transaction; see `housekeeping.merge`."""
+        with GalleryFile.open(other) as file:
+            merged = housekeeping.merge(self._file, file, prefix=prefix)
+        self._changed()
+        return merged
+
+    def locate(self, photo: Path | str | bytes, *, k: int = 5, among: Filter | None = None) -> Answer:
+        """Which place a photo shows, or UNKNOWN; see `Locator.locate`."""
+        return self._ready().locate(photo, k=k, among=among)
+
+    def locate_many(
+        self, paths: Sequence[Path | str], *, k: int = 5, among: Filter | None = None
+    ) -> tuple[tuple[tuple[str, Answer], ...], tuple[Failure, ...]]:
+        """Answers for many photo files, and the failures; see `Locator.locate_many`."""
+        return self._ready().locate_many(paths, k=k, among=among)
+
+    def refresh(self) -> bool:
+        """See what other processes have written since; returns whether anything was."""
+        with self._lock:
+            return self._locator.refresh() if self._locator else False
+
+    def build_ann(self, *, on_progress: Callable[[str, int, int], None] | None = None) -> AnnReport:
+        """Build the ANN index beside the gallery anew, whatever its size; returns what it is and its measured recall.
+
+        Raises:
+            GalleryError: if the gallery is damaged, or the index cannot be written.
+        """
+        report = build_ann(self._file, on_progress=_stage("ann index", on_progress))
+        with self._lock:
+            self._locator = None
+        return report
+
+    def info(self) -> dict[str, object]:
+        """What the gallery holds, JSON-ready."""
+        return housekeeping.gallery_info(self._file)
+
+    def faults(self) -> list[str]:
+        """What is wrong with the file, a line each; empty if nothing is."""
+        return housekeeping.gallery_faults(self._file)
 
     def close(self) -> None:
         """Close the file."""
-        self._store.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -233,60 +221,24 @@ class Gallery:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _model(self) -> Embedder:
+        with self._lock:
+            self._embedder = self._embedder or load_model_of(self.card)
+            return self._embedder
 
-def _photo_row(photo: Photo) -> tuple[object, ...]:
-    position = photo.position
-    where = (position.lat, position.lon, position.heading) if position else (None, None, None)
-    return (str(photo.path), photo.place, *where, photo.sequence, photo.frame)
+    def _ready(self) -> Locator:
+        with self._lock:
+            self._locator = self._locator or Locator(self._file, self._model(), tau=self._tau, searcher=self._searcher)
+            return self._locator
 
-
-def _photo(row: tuple[Any, ...]) -> Photo:
-    path, place, lat, lon, heading, sequence, frame = row
-    position = None if lat is None else Position(lat, lon, heading)
-    return Photo(PurePosixPath(str(path)), "gallery", place, position, sequence, frame)
-
-
-def _stored_card(store: Store) -> ModelCard | None:
-    rows = store.execute("SELECT value FROM meta WHERE key = 'card'")
-    return card_from_json(str(rows[0][0]), store.path) if rows else None
-
-
-def _described(card: ModelCard) -> str:
-    variant = f" in int8 ({card.quantised[:8]})" if card.quantised else ""
-    return f"{card.name}{variant} with {card.weights_file or 'no weights'} ({card.fingerprint[:8]})"
+    def _changed(self, on_progress: Callable[[str, int, int], None] | None = None) -> None:
+        """Bring what was derived from the file up to date."""
+        try:
+            renew_ann(self._file, on_progress=_stage("ann index", on_progress))
+        except GalleryError as error:  # the photos are in; a search without the index is slower, not wrong
+            warnings.warn(f"going on without an index for fast search: {error}", stacklevel=3)
+        self.refresh()
 
 
-def card_from_json(text: str, path: Path) -> ModelCard:
-    """The card that ``dataclasses.asdict`` and JSON made a text of; ``path`` is where it was found.
-
-    Raises:
-        GalleryError: if it is no card.
-    """
-    try:
-        fields = json.loads(text)
-        rule = fields.pop("input")
-        rule = InputRule(**{**rule, "mean": tuple(rule["mean"]), "std": tuple(rule["std"])})
-        return ModelCard(**fields, input=rule)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        message = f"{path} must hold a readable model card, got {error!r}"
-        raise GalleryError(message) from error
-
-
-def are_unit_rows(embeddings: Embeddings) -> NDArray[np.bool_]:
-    """Which rows of ``(N, dim)`` are finite and of unit length: ``(N,)``."""
-    usable: NDArray[np.bool_] = np.abs(np.linalg.norm(embeddings, axis=1) - 1) < 1e-3  # NaN is less than nothing
-    return usable
-
-
-def check_embeddings(embeddings: Embeddings, shape: tuple[int, int]) -> None:
-    """Refuse rows of another shape or length.
-
-    Raises:
-        GalleryError: if they cannot be compared by their cosine.
-    """
-    if embeddings.shape != shape:
-        message = f"embeddings must have the shape {shape}, got {embeddings.shape}"
-        raise GalleryError(message)
-    if not are_unit_rows(embeddings).all():
-        message = "embeddings must be finite rows of unit length, got others; divide each by its L2 norm first"
-        raise GalleryError(message)
+def _stage(name: str, on_progress: Callable[[str, int, int], None] | None) -> Callable[[int, int], None] | None:
+    return (lambda done, total: on_progress(name, done, total)) if on_progress else None

@@ -9,61 +9,101 @@ from placewise import images, rank
 from placewise.core import Photo, Source
 from placewise.embed import embed_photos
 from placewise.errors import ImageError, OptionError
-from placewise.gallery import are_unit_rows
+from placewise.gallery_file import are_unit_rows
 from placewise.openset import DEFAULT_TAU, check_tau
 from placewise.search import ExactSearcher
+from placewise.search.sidecar import SearcherKind, follow, open_searcher
+from placewise.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from placewise.core import Answer, Embedder, Embeddings
+    from placewise.core import Answer, Embedder, Embeddings, Filter
     from placewise.embed import Failure
-    from placewise.gallery import Gallery
+    from placewise.gallery_file import GalleryFile
 
 
 class Locator:
-    """A gallery in memory and the model that made it, ready to answer.
+    """A gallery ready to be searched, and the model that made it. Threads may share it.
 
-    It answers from the gallery as it was when the locator was made; make a new one to see later changes.
+    It answers from the gallery as it was when the locator was made or last refreshed, never from a mixture.
     """
 
-    def __init__(self, gallery: Gallery, embedder: Embedder, *, tau: float | None = DEFAULT_TAU) -> None:
-        """Load the gallery's embeddings.
+    def __init__(
+        self,
+        gallery: GalleryFile,
+        embedder: Embedder,
+        *,
+        tau: float | None = DEFAULT_TAU,
+        searcher: SearcherKind = "auto",
+    ) -> None:
+        """Load what a search needs.
 
         Args:
-            gallery: an open gallery; it may be closed afterwards.
+            gallery: an open gallery; it must stay open, since an ANN index and `refresh` read from it.
             embedder: the model that the gallery was made with.
             tau: below this confidence an answer is UNKNOWN; None leaves the decision to the caller.
+            searcher: ``exact``, ``ann`` (approximate, from the index beside the gallery), or ``auto``: ``ann`` for a
+                large gallery that has an index that fits.
 
         Raises:
             ModelMismatchError: if the gallery holds another model's embeddings.
+            GalleryError: if it is damaged, or ``ann`` is asked for and there is no index that fits.
             OptionError: if tau is no cosine.
         """
         gallery.check_model(embedder.card)
         self._tau = None if tau is None else check_tau(tau)
-        self._embedder = embedder
-        contents = gallery.contents()
-        self._photos = dict(zip(contents.ids.tolist(), contents.photos, strict=True))
-        self._searcher = ExactSearcher(gallery.card.dim)
-        self._searcher.upsert(contents.ids, contents.embeddings)
+        self._gallery, self._embedder, self._kind = gallery, embedder, searcher
+        self._turns = Turns()
+        self._load()
 
-    def locate(self, photo: Path | str | bytes, *, k: int = 5) -> Answer:
+    def _load(self) -> None:
+        with self._gallery.reading():
+            self._revision = self._gallery.revision
+            self._table = self._gallery.table()
+            self._searcher = open_searcher(self._gallery, self._table.ids, self._kind)
+
+    def refresh(self) -> bool:
+        """Bring in what was written to the gallery since; returns whether anything was. Searches wait meanwhile."""
+        with self._turns.writing(), self._gallery.reading():
+            revision = self._gallery.revision
+            if revision == self._revision:
+                return False
+            if self._gallery.changes_since(self._revision) is not None:
+                self._table = self._gallery.table()
+                follow(self._searcher, self._gallery, self._table.ids)
+                self._revision = revision
+            else:  # another file has come to this path
+                self._load()
+        return True
+
+    @property
+    def exact(self) -> bool:
+        """Whether it searches exactly."""
+        return isinstance(self._searcher, ExactSearcher)
+
+    def locate(self, photo: Path | str | bytes, *, k: int = 5, among: Filter | None = None) -> Answer:
         """Answer for one photo, given as a file's path or as its bytes, with up to ``k`` hits.
+
+        Args:
+            photo: the query.
+            k: how many hits.
+            among: which gallery photos may be hits; all if None.
 
         Raises:
             ImageError: if it cannot be decoded.
-            OptionError: if k is below 1.
+            OptionError: if k is below 1, or the filter names a place or sequence that the gallery does not hold.
         """
         data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
         embedding = self._embedder.infer([self._embedder.read(data)])
         if not are_unit_rows(embedding).all():
             message = "the network finds nothing in the photo to embed; take another photo"
             raise ImageError(message, kind="unusable")
-        (answer,) = self.answers(embedding, k=k)
+        (answer,) = self.answers(embedding, k=k, among=among)
         return answer
 
     def locate_many(
-        self, paths: Sequence[Path | str], *, k: int = 5
+        self, paths: Sequence[Path | str], *, k: int = 5, among: Filter | None = None
     ) -> tuple[tuple[tuple[str, Answer], ...], tuple[Failure, ...]]:
         """Answer for many photo files: (path, answer) of each that can be decoded, and the failures of the others."""
         photos = tuple(Photo(PurePosixPath(Path(path).as_posix()), "query") for path in paths)
@@ -71,17 +111,19 @@ class Locator:
         answers = tuple(
             (str(photo.path), answer)
             for batch in batches
-            for photo, answer in zip(batch.photos, self.answers(batch.embeddings, k=k), strict=True)
+            for photo, answer in zip(batch.photos, self.answers(batch.embeddings, k=k, among=among), strict=True)
         )
         return answers, tuple(failure for batch in batches for failure in batch.failures)
 
-    def answers(self, embeddings: Embeddings, *, k: int = 5) -> tuple[Answer, ...]:
+    def answers(self, embeddings: Embeddings, *, k: int = 5, among: Filter | None = None) -> tuple[Answer, ...]:
         """Answer for embedded queries ``(Q, dim)``, each with up to ``k`` hits."""
         if k < 1:
             message = f"k must be at least 1, got {k}"
             raise OptionError(message)
-        found = self._searcher.search(embeddings, k)
-        return tuple(
-            rank.answer(ids, similarities, self._photos, tau=self._tau)
-            for ids, similarities in zip(found.ids, found.similarities, strict=True)
-        )
+        with self._turns.reading():
+            ids = None if among is None else self._table.ids_of(among)
+            found = self._searcher.search(embeddings, k, among=ids)
+            return tuple(
+                rank.answer(row, similarities, self._table.photo, tau=self._tau)
+                for row, similarities in zip(found.ids, found.similarities, strict=True)
+            )

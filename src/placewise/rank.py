@@ -11,13 +11,13 @@ from placewise.core import Answer, Hit
 from placewise.openset import is_known
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from placewise.core import Photo
 
 
 def answer(
-    ids: NDArray[np.int64], similarities: NDArray[np.float32], photos: Mapping[int, Photo], *, tau: float | None
+    ids: NDArray[np.int64], similarities: NDArray[np.float32], photo: Callable[[int], Photo], *, tau: float | None
 ) -> Answer:
     """Read an answer off one row of search results.
 
@@ -26,10 +26,10 @@ def answer(
     Args:
         ids: ``(k,)`` best first.
         similarities: ``(k,)`` descending.
-        photos: the photo of each id.
+        photo: gives the photo of an id.
         tau: below it the answer is UNKNOWN; None makes no decision.
     """
-    hits = tuple(Hit(photos[int(row)], float(similarity)) for row, similarity in zip(ids, similarities, strict=True))
+    hits = tuple(Hit(photo(int(row)), float(similarity)) for row, similarity in zip(ids, similarities, strict=True))
     if not hits:
         # An empty gallery knows no place, whatever the threshold.
         return Answer(known=None if tau is None else False, place=None, confidence=None, hits=())

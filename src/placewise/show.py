@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from placewise.models.digests import check_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from placewise.core import Answer, ModelCard
     from placewise.demo import Demo
     from placewise.doctor import Examination
-    from placewise.embed import Indexed
     from placewise.evaluate import Evaluation
+    from placewise.indexing import Indexed
 
 _FINDINGS_SHOWN = 5
 
@@ -105,8 +105,10 @@ def indexed_json(indexed: Indexed, held: int) -> dict[str, object]:
     return {
         "added": indexed.added,
         "updated": indexed.updated,
+        "moved": indexed.moved,
         "relabelled": indexed.relabelled,
         "unchanged": indexed.unchanged,
+        "removed": indexed.removed,
         "embedded": indexed.computed,
         "failed": [
             {"path": str(failure.photo.path), "kind": failure.kind, "reason": failure.reason}
@@ -120,8 +122,9 @@ def indexed_json(indexed: Indexed, held: int) -> dict[str, object]:
 def indexed_text(indexed: Indexed, path: Path, held: int) -> str:
     """What ``index`` prints."""
     return (
-        f"{indexed.added} added, {indexed.updated} updated, {indexed.relabelled} relabelled, "
-        f"{indexed.unchanged} unchanged, {len(indexed.failures)} failed; {_embedded(indexed.computed)}\n"
+        f"{indexed.added} added, {indexed.updated} updated, {indexed.moved} moved, {indexed.relabelled} relabelled, "
+        f"{indexed.unchanged} unchanged, {indexed.removed} removed, {len(indexed.failures)} failed; "
+        f"{_embedded(indexed.computed)}\n"
         f"{path} holds {held} photos"
         + (f", {indexed.foreign} of them not in this source's gallery" if indexed.foreign else "")
     )
@@ -129,6 +132,27 @@ def indexed_text(indexed: Indexed, path: Path, held: int) -> str:
 
 def _embedded(computed: int) -> str:
     return f"embedded {computed} photos" if computed else "nothing had to be embedded"
+
+
+def pairs(document: Mapping[str, object]) -> str:
+    """A flat document as two columns."""
+    return table([(key, _value(value)) for key, value in document.items()])
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_value(item)}" for key, item in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def info_text(info: Mapping[str, object], faults: Sequence[str] | None) -> str:
+    """What ``gallery info`` prints; ``faults`` is None where nothing was checked."""
+    if faults is None:
+        return pairs(info)
+    verdict = "\n".join(["damaged; restore a copy or make it anew:", *faults]) if faults else "checked: whole"
+    return f"{pairs(info)}\n{verdict}"
 
 
 def answer_json(name: str, answer: Answer) -> dict[str, object]:

@@ -1,0 +1,526 @@
+"""The gallery file: one SQLite file that holds photos, their embeddings and the card of the model that made them.
+
+Copy the file to another machine and it answers there. A batch is a transaction: after a kill at any moment the file
+opens and holds every batch that was committed. An id stands for one embedding for ever: a photo whose embedding
+changes gets a new id, and no id comes twice, so that whatever was derived from the file can be brought up to date by
+comparing ids. docs/gallery-format.md describes the tables.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from placewise.core import FileState
+from placewise.errors import GalleryError, ModelMismatchError, OptionError
+from placewise.gallery_schema import GALLERY_FORMAT, card_from_json, card_to_json
+from placewise.photo_table import COLUMNS, PhotoTable, row_of
+from placewise.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from placewise.core import Embeddings, ModelCard, Photo
+
+Storage = Literal["float32", "float16"]
+"""How embeddings are kept: float16 halves the file and the memory and moves similarities by less than 0.001."""
+
+_DTYPES: dict[Storage, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
+
+_REVISIONS_KEPT = 10_000
+_ROWS = 4096
+"""Rows read at a time: what is read of a large file is never in memory twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A whole gallery in memory: rows belong together by position, in the order of their ids.
+
+    Attributes:
+        ids: ``(N,)`` int64, ascending.
+        photos: N photos, all of split ``gallery``.
+        embeddings: ``(N, dim)`` float32, rows of unit length.
+    """
+
+    ids: NDArray[np.int64]
+    photos: tuple[Photo, ...]
+    embeddings: Embeddings
+
+
+class Origin(NamedTuple):
+    """Where photos came from: the source's folder on the machine that indexed it, and what was put before its paths."""
+
+    root: str
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What a gallery knows of one of its photos' files.
+
+    Attributes:
+        state: the file when it was embedded; its thumbnail is not loaded.
+        origin: the source that it came from; None where it came without.
+        has_thumbnail: whether the gallery keeps one.
+    """
+
+    state: FileState
+    origin: Origin | None
+    has_thumbnail: bool
+
+
+class GalleryFile:
+    """An open gallery file. Use it as a context manager, so that it is closed into one clean file.
+
+    Threads may share it. ``store`` is for the modules of this package that work on the tables.
+    """
+
+    def __init__(self, store: Store, card: ModelCard) -> None:
+        self.store = store
+        self.card = card
+        self.storage: Storage = "float16" if self._setting("storage") == "float16" else "float32"
+        self._dtype: np.dtype[Any] = _DTYPES[self.storage]
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Open an existing gallery.
+
+        Raises:
+            GalleryError: if it is missing, damaged, another program's, or of another format.
+        """
+        store = Store(Path(path), GALLERY_FORMAT, create=False)
+        try:
+            card = _stored_card(store)
+            if card is None:
+                message = f"gallery {path} must hold a model card, got none; index photos into it first"
+                raise GalleryError(message)
+            return cls(store, card)
+        except BaseException:
+            store.close()
+            raise
+
+    @classmethod
+    def open_for(
+        cls, path: Path | str, card: ModelCard, *, storage: Storage | None = None, thumbnails: bool | None = None
+    ) -> Self:
+        """Open a gallery for writing embeddings of the model ``card``; make it where it is not there.
+
+        Args:
+            path: the file.
+            card: the model.
+            storage: how a new gallery keeps embeddings (float32 if None); an existing one must agree.
+            thumbnails: whether photos that are indexed from now on keep a thumbnail; None leaves it as it is.
+
+        Raises:
+            GalleryError: if it cannot be opened or made.
+            ModelMismatchError: if it holds another model's embeddings; the file is left as it was.
+            OptionError: if the storage is neither.
+        """
+        if storage not in {None, *_DTYPES}:
+            message = f"storage must be float32 or float16, got {storage!r}"
+            raise OptionError(message)
+        store = Store(Path(path), GALLERY_FORMAT, create=True)
+        try:
+            if _stored_card(store) is None:
+                rows = [("card", card_to_json(card)), ("storage", storage or "float32")]
+                with store.transaction():  # or ignore: another process may be making the gallery too
+                    store.execute_many("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
+            gallery = cls(store, _stored_card(store) or card)
+            gallery.check_model(card)
+            gallery.check_settings(card, storage)
+            if thumbnails is not None and thumbnails != gallery.keeps_thumbnails:
+                with store.transaction():
+                    value = "yes" if thumbnails else "no"
+                    store.execute("INSERT OR REPLACE INTO meta VALUES ('thumbnails', ?)", (value,))
+        except BaseException:
+            store.close()
+            raise
+        return gallery
+
+    def _setting(self, key: str) -> str | None:
+        rows = self.store.execute("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
+
+    @property
+    def path(self) -> Path:
+        """The gallery's file."""
+        return self.store.path
+
+    @property
+    def keeps_thumbnails(self) -> bool:
+        """Whether photos that are indexed keep a thumbnail."""
+        return self._setting("thumbnails") == "yes"
+
+    def check_model(self, card: ModelCard) -> None:
+        """Refuse a model whose embeddings cannot be compared with the stored ones.
+
+        Raises:
+            ModelMismatchError: if the fingerprints differ.
+        """
+        if card.fingerprint != self.card.fingerprint:
+            message = (
+                f"gallery {self.path} must be used with the model it was made with, {_described(self.card)}, "
+                f"got {_described(card)}; use that model and its weights, or index into another file"
+            )
+            raise ModelMismatchError(message)
+
+    def check_settings(self, card: ModelCard, storage: Storage | None = None) -> None:
+        """Refuse to mix exact embeddings with fast ones: the differences are small, and nobody would find them.
+
+        Raises:
+            ModelMismatchError: if precision or decoding differ.
+            GalleryError: if a storage is given that is not the gallery's.
+        """
+        if storage not in {None, self.storage}:
+            message = (
+                f"gallery {self.path} must be written as it was begun, in {self.storage}, got {storage}; "
+                f"leave the storage out, or make another gallery and merge this one into it"
+            )
+            raise GalleryError(message)
+        if (card.precision, card.decode) != (self.card.precision, self.card.decode):
+            message = (
+                f"gallery {self.path} must be written as it was begun, with --precision {self.card.precision} "
+                f"--decode {self.card.decode}, got {card.precision} and {card.decode}; use these or another file"
+            )
+            raise ModelMismatchError(message)
+
+    def __len__(self) -> int:
+        ((count,),) = self.store.execute("SELECT count(*) FROM photos")
+        return int(count)
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One consistent state of the gallery for all that is read inside, whatever others write meanwhile."""
+        with self.store.reading():
+            yield
+
+    @property
+    def revision(self) -> str:
+        """A text that differs after every change of a label or an embedding, also between copies that went apart."""
+        rows = self.store.execute("SELECT token FROM revisions ORDER BY number DESC LIMIT 1")
+        return str(rows[0][0]) if rows else ""
+
+    def changes_since(self, revision: str) -> int | None:
+        """How many embeddings were added or removed since the gallery was at this revision.
+
+        None if it never was, or too long ago. Otherwise each id of that time still means the same embedding.
+        """
+        rows = self.store.execute(
+            "SELECT (SELECT sum(changed) FROM revisions WHERE number > earlier.number) FROM revisions AS earlier "
+            "WHERE token = ?",
+            (revision,),
+        )
+        return int(rows[0][0] or 0) if rows else None
+
+    def ids(self) -> NDArray[np.int64]:
+        """The ids of all photos, ascending."""
+        rows = self.store.execute("SELECT id FROM photos ORDER BY id")
+        return np.array([number for (number,) in rows], dtype=np.int64)
+
+    def files(self) -> dict[str, FileRecord]:
+        """Path → what is known of the file that was embedded."""
+        rows = self.store.execute(
+            "SELECT path, content, size, mtime_ns, ctime_ns, root, prefix, thumbnails.id IS NOT NULL FROM photos "
+            "LEFT JOIN sources ON sources.id = source LEFT JOIN thumbnails ON thumbnails.id = photos.id"
+        )
+        return {
+            path: FileRecord(
+                FileState(content, None if size is None else (size, mtime, ctime)),
+                None if root is None else Origin(root, prefix),
+                bool(thumbnail),
+            )
+            for path, content, size, mtime, ctime, root, prefix, thumbnail in rows
+        }
+
+    def table(self) -> PhotoTable:
+        """The photos, as of now.
+
+        Raises:
+            GalleryError: if a value is damaged.
+        """
+        try:
+            with self.reading():
+                return PhotoTable(self.store.blocks(f"SELECT id, {COLUMNS} FROM photos ORDER BY id", _ROWS))
+        except (ValueError, TypeError, OverflowError, OptionError) as error:
+            message = f"gallery {self.path} must hold readable photos, got {error}: it is damaged; restore a copy"
+            raise GalleryError(message) from error
+
+    def matrix(self, dtype: type[np.floating[Any]] = np.float32) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """All ids ``(N,)``, ascending, and their embeddings ``(N, dim)`` in the wanted ``dtype``.
+
+        Raises:
+            GalleryError: if an embedding is damaged.
+        """
+        with self.reading():
+            ((count,),) = self.store.execute("SELECT count(*) FROM embeddings")
+            ids, matrix = np.empty(count, dtype=np.int64), np.empty((count, self.card.dim), dtype=dtype)
+            start = 0
+            for rows in self.store.blocks("SELECT id, vector FROM embeddings ORDER BY id", _ROWS):
+                part = slice(start, start := start + len(rows))
+                ids[part], matrix[part] = [row[0] for row in rows], self._vectors([row[1] for row in rows])
+        return ids, matrix
+
+    def vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+        """The ids that are there, ascending, and their embeddings, float32.
+
+        Raises:
+            GalleryError: if an embedding is damaged.
+        """
+        wanted = json.dumps(np.asarray(ids).tolist())
+        rows = self.store.execute(
+            "SELECT id, vector FROM embeddings WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id", (wanted,)
+        )
+        found = np.array([row[0] for row in rows], dtype=np.int64)
+        return found, self._vectors([row[1] for row in rows]).astype(np.float32, copy=False)
+
+    def vector_of(self, path: str, digest: bytes) -> Embeddings | None:
+        """The embedding ``(dim,)`` of the photo of this path, if its file's bytes had this SHA-256."""
+        rows = self.store.execute(
+            "SELECT vector FROM photos JOIN embeddings USING (id) WHERE path = ? AND content = ?", (path, digest)
+        )
+        return self._vectors([rows[0][0]])[0].astype(np.float32, copy=False) if rows else None
+
+    def _vectors(self, blobs: Sequence[Any]) -> NDArray[Any]:
+        try:
+            vectors: NDArray[Any] = np.frombuffer(b"".join(blobs), dtype=self._dtype).reshape(len(blobs), self.card.dim)
+            check_embeddings(vectors, (len(blobs), self.card.dim))
+        except (TypeError, ValueError, GalleryError) as error:
+            message = (
+                f"gallery {self.path} must hold {self.card.dim} finite values of unit length for each photo, got "
+                f"others: it is damaged; restore a copy or make it anew"
+            )
+            raise GalleryError(message) from error
+        return vectors
+
+    def contents(self) -> Contents:
+        """Everything, as of now."""
+        with self.reading():
+            (ids, embeddings), table = self.matrix(), self.table()
+        if not np.array_equal(ids, table.ids):
+            message = f"gallery {self.path} must hold one embedding for each photo, got others; restore a copy"
+            raise GalleryError(message)
+        return Contents(ids, table.photos(), embeddings)
+
+    def thumbnail(self, number: int) -> bytes | None:
+        """The small JPEG of the photo with this id, or None."""
+        rows = self.store.execute("SELECT jpeg FROM thumbnails WHERE id = ?", (int(number),))
+        return bytes(rows[0][0]) if rows else None
+
+    def features(self, kind: str, ids: Iterable[int]) -> dict[int, bytes]:
+        """Id → local features of one kind, as `put_features` took them, for those photos that have them."""
+        wanted = json.dumps([int(number) for number in ids])
+        return dict(
+            self.store.execute(
+                "SELECT id, data FROM features WHERE kind = ? AND id IN (SELECT value FROM json_each(?))",
+                (kind, wanted),
+            )
+        )
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Several changes as one: all of them are kept, or none.
+
+        Raises:
+            GalleryError: if the file cannot be written.
+        """
+        with self.store.transaction():
+            yield
+
+    def upsert(
+        self,
+        photos: Sequence[Photo],
+        embeddings: Embeddings,
+        states: Sequence[FileState] | None = None,
+        *,
+        origin: Origin | None = None,
+    ) -> None:
+        """Add photos, replacing those whose path is already there, all or nothing.
+
+        Args:
+            photos: N photos with distinct paths; their split is not stored, all are gallery photos from now on.
+            embeddings: ``(N, dim)`` float32 or float16, rows of unit length.
+            states: what was seen of their N files.
+            origin: the source that they come from.
+
+        Raises:
+            GalleryError: if shapes or values do not fit, or the file cannot be written.
+        """
+        check_embeddings(embeddings, (len(photos), self.card.dim))
+        states = states or [FileState()] * len(photos)
+        if len({photo.path for photo in photos}) < len(photos) or len(states) != len(photos):
+            message = f"photos must have distinct paths and a file state each, got {len(photos)} and {len(states)}"
+            raise GalleryError(message)
+        blobs = [row.tobytes() for row in embeddings.astype(self._dtype, copy=False)]
+        with self.store.transaction():
+            paths = ((str(photo.path),) for photo in photos)
+            replaced = self.store.execute_many("DELETE FROM photos WHERE path = ?", paths)
+            source = self._source(origin)
+            first = self.next_id()
+            self.store.execute_many(
+                f"INSERT INTO photos (id, {COLUMNS}, content, size, mtime_ns, ctime_ns, source) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (number, *row_of(photo), state.digest, *(state.stamp or (None,) * 3), source)
+                    for number, (photo, state) in enumerate(zip(photos, states, strict=True), first)
+                ),
+            )
+            self.store.execute_many(
+                "INSERT INTO embeddings VALUES (?, ?, ?)",
+                ((number, blob, zlib.crc32(blob)) for number, blob in enumerate(blobs, first)),
+            )
+            self.store.execute_many(
+                "INSERT INTO thumbnails VALUES (?, ?)",
+                ((number, state.thumbnail) for number, state in enumerate(states, first) if state.thumbnail),
+            )
+            self.new_revision(replaced + len(photos))
+
+    def relabel(self, photos: Sequence[Photo], *, paths: Sequence[str] | None = None) -> int:
+        """Give photos that are there their present name, place, position and sequence; returns how many differed.
+
+        Args:
+            photos: N photos as they should be.
+            paths: the N paths under which the gallery knows them, where those have changed.
+        """
+        paths = [str(photo.path) for photo in photos] if paths is None else paths
+        rows = [(row_of(photo), path) for photo, path in zip(photos, paths, strict=True)]
+        with self.store.transaction():
+            changed = self.store.execute_many(
+                f"UPDATE photos SET ({COLUMNS}) = (?, ?, ?, ?, ?, ?, ?) "
+                f"WHERE path = ? AND ({COLUMNS}) IS NOT (?, ?, ?, ?, ?, ?, ?)",
+                ((*row, path, *row) for row, path in rows),
+            )
+            if changed > 0:
+                self.new_revision(0)
+        return max(0, changed)
+
+    def note(self, paths: Sequence[str], states: Sequence[FileState], *, origin: Origin) -> None:
+        """Keep what was seen of the files of photos that are there: no label and no embedding changes.
+
+        Args:
+            paths: N photos of the gallery.
+            states: what was seen of their N files; a thumbnail is added where there is one.
+            origin: the source that they come from.
+        """
+        with self.store.transaction():
+            source = self._source(origin)
+            self.store.execute_many(
+                "UPDATE photos SET content = ?, size = ?, mtime_ns = ?, ctime_ns = ?, source = ? WHERE path = ?",
+                (
+                    (state.digest, *(state.stamp or (None,) * 3), source, path)
+                    for path, state in zip(paths, states, strict=True)
+                ),
+            )
+            self.store.execute_many(
+                "INSERT OR REPLACE INTO thumbnails SELECT id, ? FROM photos WHERE path = ?",
+                ((state.thumbnail, path) for path, state in zip(paths, states, strict=True) if state.thumbnail),
+            )
+
+    def matching(
+        self, *, paths: Iterable[str] = (), places: Iterable[str] = (), globs: Iterable[str] = ()
+    ) -> list[str]:
+        """The paths of the photos that one of the conditions names: a path, a place, or a pattern of paths.
+
+        In a pattern ``*`` stands for any characters, also ``/``, ``?`` for one, ``[ab]`` for one of these.
+        """
+        found: set[str] = set()
+        for column, operator, values in (("path", "=", paths), ("place", "=", places), ("path", "GLOB", globs)):
+            for value in values:
+                rows = self.store.execute(f"SELECT path FROM photos WHERE {column} {operator} ?", (value,))
+                found.update(path for (path,) in rows)
+        return sorted(found)
+
+    def remove(self, paths: Iterable[str]) -> int:
+        """Remove photos by path, in one transaction, and shrink the file; returns how many were there."""
+        with self.store.transaction():
+            removed = self.store.execute_many("DELETE FROM photos WHERE path = ?", ((path,) for path in paths))
+            self.new_revision(removed)
+        self.store.shrink()
+        return removed
+
+    def put_features(self, kind: str, features: Mapping[int, bytes]) -> None:
+        """Keep local features of one kind beside their photos: id → bytes, replacing earlier ones."""
+        with self.store.transaction():
+            self.store.execute_many(
+                "INSERT OR REPLACE INTO features (id, kind, data) VALUES (?, ?, ?)",
+                ((int(number), kind, data) for number, data in features.items()),
+            )
+
+    def new_revision(self, changed: int) -> None:
+        """Mark that so many embeddings were added or removed, in the transaction that did it."""
+        # Random and not counted: copies of a gallery that are changed differently must not come to the same number.
+        token = secrets.token_hex(8)
+        self.store.execute("INSERT INTO revisions (token, changed) VALUES (?, ?)", (token, changed))
+        self.store.execute(
+            "DELETE FROM revisions WHERE number <= (SELECT max(number) FROM revisions) - ?", (_REVISIONS_KEPT,)
+        )
+
+    def next_id(self) -> int:
+        """The id of the next photo: greater than any that ever was."""
+        rows = self.store.execute("SELECT seq FROM sqlite_sequence WHERE name = 'photos'")
+        return int(rows[0][0]) + 1 if rows else 1
+
+    def _source(self, origin: Origin | None) -> int | None:
+        if origin is None:
+            return None
+        self.store.execute("INSERT OR IGNORE INTO sources (root, prefix) VALUES (?, ?)", origin)
+        ((number,),) = self.store.execute("SELECT id FROM sources WHERE root = ? AND prefix = ?", origin)
+        return int(number)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _stored_card(store: Store) -> ModelCard | None:
+    rows = store.execute("SELECT value FROM meta WHERE key = 'card'")
+    return card_from_json(str(rows[0][0]), store.path) if rows else None
+
+
+def _described(card: ModelCard) -> str:
+    variant = f" in int8 ({card.quantised[:8]})" if card.quantised else ""
+    return f"{card.name}{variant} with {card.weights_file or 'no weights'} ({card.fingerprint[:8]})"
+
+
+def convert_vector(blob: bytes, storage: Storage, wanted: Storage) -> bytes:
+    """A stored embedding as another storage keeps it."""
+    return blob if storage == wanted else np.frombuffer(blob, _DTYPES[storage]).astype(_DTYPES[wanted]).tobytes()
+
+
+def are_unit_rows(embeddings: Embeddings) -> NDArray[np.bool_]:
+    """Which rows of ``(N, dim)`` are finite and of unit length: ``(N,)``."""
+    rows = embeddings.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        usable: NDArray[np.bool_] = np.abs(np.linalg.norm(rows, axis=1) - 1) < 1e-3  # NaN is less than nothing
+    return usable
+
+
+def check_embeddings(embeddings: Embeddings, shape: tuple[int, int]) -> None:
+    """Refuse rows of another shape or length.
+
+    Raises:
+        GalleryError: if they cannot be compared by their cosine.
+    """
+    if embeddings.shape != shape:
+        message = f"embeddings must have the shape {shape}, got {embeddings.shape}"
+        raise GalleryError(message)
+    if not are_unit_rows(embeddings).all():
+        message = "embeddings must be finite rows of unit length, got others; divide each by its L2 norm first"
+        raise GalleryError(message)
