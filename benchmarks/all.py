@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PACKAGES = ("placewise", "openvino", "onnxruntime", "pillow", "numpy", "torch", "fastembed")
+PACKAGES = ("placewise", "openvino", "onnxruntime", "pillow", "numpy", "torch", "fastembed", "faiss-cpu", "usearch", "lancedb")
 
 
 def machine() -> str:

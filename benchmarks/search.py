@@ -9,7 +9,8 @@ ratios of neighbouring turns.
 
 - NumPy: matrix product, argpartition, sort of the ten
 - placewise exact, exact16, ann: a gallery file in float32 or float16, with and without its index
-- FAISS flat, usearch (HNSW, float16; it builds for minutes, so beyond 200,000 only with --slow), LanceDB (no index)
+- FAISS flat, usearch (HNSW, float16) and LanceDB (as it comes, without an index); the last two take long, so beyond
+  200,000 only with --slow
 
 What is missing (usearch, lancedb) is left out and said to be.
 """
@@ -41,7 +42,7 @@ DIM, K, PHOTOS_OF_A_PLACE = 512, 10, 20
 QUERIES, ROUNDS, WRITTEN_AT_A_TIME = 100, 7, 1000
 TURN_S = 1.0
 """A turn of single queries ends after all of them, or so long."""
-USEARCH_UP_TO = 200_000
+SLOW_UP_TO = 200_000
 
 Vectors = NDArray[np.float32]
 CARD = ModelCard(
@@ -392,7 +393,7 @@ def main() -> None:
     print(f"left out, not installed: {', '.join(missing)}\n" if missing else "", end="")
     single: dict[int, list[dict[str, Any]]] = {}
     for count in options.sizes:
-        slow = [] if options.slow or count <= USEARCH_UP_TO else ["usearch"]
+        slow = [] if options.slow or count <= SLOW_UP_TO else ["usearch", "LanceDB"]
         names = [name for name in CONTENDERS if name not in missing + slow]
         single[count] = race(names, count)
         print(f"{count:,} x {DIM}\n" + "\n".join(table(single[count])) + "\n", flush=True)

@@ -56,8 +56,9 @@ _UNTRAINED = AnnReport(recall_at_10=1.0, queries=0, lists=0, nprobe=0, candidate
 class AnnSearcher:
     """Compressed vectors in lists around centres; only the nearest lists of a query are searched.
 
-    Only what `build` has seen is trained on: upserts and deletes keep the lists, and `changed` tells how many there
-    were. Until it is built with enough vectors, every search reads all of them.
+    The lists are made for what `build` has seen. What is upserted later may belong to none of them, so it is kept
+    apart and searched exactly; `changed` tells how many upserts and deletes there were. Until it is built with enough
+    vectors, every search reads all of them.
     """
 
     def __init__(self, dim: int, vectors: Vectors) -> None:
@@ -65,6 +66,7 @@ class AnnSearcher:
         self._dim, self._vectors, self._turns = dim, vectors, Turns()
         self._ids: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._codes: Codes | None = None
+        self._recent = ExactSearcher(dim)
         self._report, self._trained_on, self._changed = _UNTRAINED, 0, 0
 
     @classmethod
@@ -134,7 +136,7 @@ class AnnSearcher:
     @property
     def ids(self) -> NDArray[np.int64]:
         """The ids, ``(N,)``, ascending."""
-        return self._ids
+        return np.union1d(self._ids, self._recent.ids)
 
     @property
     def report(self) -> AnnReport:
@@ -159,23 +161,28 @@ class AnnSearcher:
         """
         check_batch(ids, embeddings, self._dim)
         with self._turns.writing():
-            if self._codes is not None:
-                known = ids[np.isin(ids, self._ids)]
-                if len(known):
-                    self._codes.remove(known)
-                self._codes.add(ids.astype(np.int64), embeddings.astype(np.float32))
-            self._ids = np.union1d(self._ids, ids)
+            if self._codes is None:
+                self._ids = np.union1d(self._ids, ids)
+            else:
+                self._forget(ids)
+                self._recent.upsert(ids.astype(np.int64), embeddings.astype(np.float32))
             self._changed += len(ids)
 
     def delete(self, ids: NDArray[np.int64]) -> None:
         """Remove ids; unknown ones are ignored."""
         with self._turns.writing():
-            gone = np.isin(self._ids, ids)
-            if gone.any():
-                if self._codes is not None:
-                    self._codes.remove(self._ids[gone])
-                self._ids = self._ids[~gone]
-                self._changed += int(gone.sum())
+            before = len(self)
+            self._recent.delete(ids)
+            self._forget(ids)
+            self._changed += before - len(self)
+
+    def _forget(self, ids: NDArray[np.int64]) -> None:
+        """Take ids out of the lists."""
+        gone = np.isin(self._ids, ids)
+        if gone.any():
+            if self._codes is not None:
+                self._codes.remove(self._ids[gone])
+            self._ids = self._ids[~gone]
 
     def search(self, queries: Embeddings, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
         """The ``min(k, len(self))`` most similar ids of each query ``(Q, dim)``, best first, ties by id.
@@ -190,10 +197,10 @@ class AnnSearcher:
         with self._turns.reading():
             ids = self._ids if among is None else self._ids[np.isin(self._ids, among)]
             proposed = self._propose(queries, ids, k)
+            recent = self._recent.search(queries, k, among=among) if len(self._recent) else None
         # The stored vectors are read outside the lock: whoever holds the store's own lock may be waiting to write here.
-        if proposed is None:
-            return self._exhaust(queries, ids, k)
-        return self._decide(queries, proposed, ids, k)
+        found = self._exhaust(queries, ids, k) if proposed is None else self._decide(queries, proposed, ids, k)
+        return found if recent is None else _best_of(found, recent, k)
 
     def _propose(self, queries: Embeddings, ids: NDArray[np.int64], k: int) -> NDArray[np.int64] | None:
         """Candidates ``(Q, C)``, padded with -1; None if all of ``ids`` had better be compared."""
@@ -245,14 +252,17 @@ class AnnSearcher:
         return best
 
     def save(self, path: Path, stamp: str) -> None:
-        """Write the index to one file, with a stamp that says what gallery it belongs to.
+        """Write the lists to one file, with a stamp that says what gallery they belong to.
+
+        What was upserted since they were built is left out; who loads the file upserts it again.
 
         Raises:
             GalleryError: if it cannot be written.
         """
         with self._turns.reading():
-            footer = {"stamp": stamp, "dim": self._dim, "count": len(self), "report": dataclasses.asdict(self._report)}
-            footer |= {"trained_on": self._trained_on, "changed": self._changed, "codes": self._codes is not None}
+            count, changed = len(self._ids), self._changed - len(self._recent)
+            footer = {"stamp": stamp, "dim": self._dim, "count": count, "report": dataclasses.asdict(self._report)}
+            footer |= {"trained_on": self._trained_on, "changed": changed, "codes": self._codes is not None}
             write_index(path, footer, self._write)
 
     def _write(self, writer: HashingWriter) -> None:
@@ -298,12 +308,21 @@ class AnnSearcher:
             return _parse(path, read_footer(path, file))
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._ids) + len(self._recent)
 
     def close(self) -> None:
         """Release the index."""
         with self._turns.writing():
             self._ids, self._codes = self._ids[:0], None
+            self._recent.close()
+
+
+def _best_of(one: Neighbors, other: Neighbors, k: int) -> Neighbors:
+    """The best of two answers to the same queries that share no id."""
+    ids = np.concatenate([one.ids, other.ids], axis=1)
+    similarities = np.concatenate([one.similarities, other.similarities], axis=1)
+    order = np.lexsort((ids, -similarities), axis=1)[:, :k]
+    return Neighbors(np.take_along_axis(ids, order, 1), np.take_along_axis(similarities, order, 1))
 
 
 def _parse(path: Path, footer: dict[str, Any]) -> tuple[str, AnnReport]:

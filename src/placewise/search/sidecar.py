@@ -23,11 +23,8 @@ if TYPE_CHECKING:
 ANN_FROM = 50_000
 """Photos from which an ANN index pays: below, exact search takes less than a few milliseconds."""
 
-_DRIFT = 0.3
-"""The share of changed photos from which the clusters no longer fit and are made anew."""
-
-_SAVED_FROM = 0.01
-"""The share of changed photos from which the file is written again; fewer are caught up when it is opened."""
+_DRIFT = 0.1
+"""The share of changed photos from which an index is built anew: what is added is searched exactly until then."""
 
 _ROWS = 8192
 
@@ -78,8 +75,7 @@ def open_ann(gallery: GalleryFile, ids: NDArray[np.int64]) -> AnnSearcher:
     if changes is None:
         message = f"{path} must be of this gallery, got one of another content; {hint}"
         raise GalleryError(message)
-    if changes:
-        follow(searcher, gallery, ids)
+    follow(searcher, gallery, ids)
     if searcher.changed > _DRIFT * searcher.trained_on:
         message = f"{path} must fit the gallery, got one that {searcher.changed} changes have outdated; {hint}"
         raise GalleryError(message)
@@ -120,7 +116,8 @@ def follow(searcher: Searcher, gallery: GalleryFile, ids: NDArray[np.int64]) -> 
 def renew_ann(gallery: GalleryFile, *, on_progress: Callable[[int, int], None] | None = None) -> bool:
     """See that a large gallery has an ANN index that fits it; returns whether one was written.
 
-    A gallery that has one keeps it, whatever its size. Changes of less than a hundredth are left to `open_ann`.
+    A gallery that has one keeps it, whatever its size. It is built anew when a tenth of the photos has changed; until
+    then the changes are brought in when it is opened.
 
     Raises:
         GalleryError: if an embedding is damaged, or the index cannot be written.
@@ -128,16 +125,9 @@ def renew_ann(gallery: GalleryFile, *, on_progress: Callable[[int, int], None] |
     path = ann_path(gallery.path)
     if len(gallery) < ANN_FROM and not path.exists():
         return False
-    if 0 <= _changes(gallery) <= _SAVED_FROM * len(gallery):
+    if 0 <= _changes(gallery) <= _DRIFT * len(gallery):
         return False
-    with gallery.reading():
-        revision, ids = gallery.revision, gallery.ids()
-    try:
-        searcher = open_ann(gallery, ids)
-    except GalleryError:
-        build_ann(gallery, on_progress=on_progress)
-    else:
-        searcher.save(path, revision)
+    build_ann(gallery, on_progress=on_progress)
     return True
 
 
