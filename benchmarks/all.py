@@ -15,7 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PACKAGES = ("placewise", "openvino", "onnxruntime", "pillow", "numpy", "torch", "fastembed", "faiss-cpu", "usearch", "lancedb")
+PACKAGES = (
+    *("placewise", "openvino", "onnxruntime", "pillow", "numpy", "torch", "fastembed"),
+    *("faiss-cpu", "usearch", "lancedb"),
+)
 
 
 def machine() -> str:
