@@ -151,7 +151,7 @@ def test_an_empty_gallery_answers_unknown(tiny_dataset: Path, tmp_path: Path) ->
 
     assert "holds 0 photos" in indexed.stdout
     assert done.returncode == 0
-    assert done.stdout.strip().endswith("UNKNOWN (empty gallery)")
+    assert done.stdout.strip().endswith("UNKNOWN (no photo to compare with)")
 
 
 def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def answer_json(name: str, answer: Answer) -> dict[str, object]:
 def answer_text(name: str, answer: Answer) -> str:
     """What ``locate`` prints for one photo: the verdict, then a line for each hit."""
     verdict = f"KNOWN {answer.place or '(no place label)'}" if answer.known else "UNKNOWN"
-    confidence = "empty gallery" if answer.confidence is None else f"confidence {answer.confidence:.3f}"
+    confidence = "no photo to compare with" if answer.confidence is None else f"confidence {answer.confidence:.3f}"
     hits = [(f"  {hit.similarity:.3f}", hit.photo.place or "-", str(hit.photo.path)) for hit in answer.hits]
     return f"{name}: {verdict} ({confidence})" + ("\n" + table(hits) if hits else "")
 
