@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from placewise.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def check_output(path: Path, suffix: str) -> None:
@@ -25,28 +30,40 @@ def check_output(path: Path, suffix: str) -> None:
         raise OptionError(message)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of ``path`` when the block ends.
+
+    At every moment there is the old one or the new one, also after a power cut. If the block fails, nothing is left
+    behind.
+    """
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            yield file.file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that at every moment there is the old one or the new one, also after a power cut.
 
     Raises:
         OptionError: if it cannot be written; then nothing is left behind.
     """
-    temporary = ""
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        with replacing(path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            message = f"{path} must be writable, got {error.strerror or error}; name another file"
-            raise OptionError(message) from error
-        raise
+    except OSError as error:
+        message = f"{path} must be writable, got {error.strerror or error}; name another file"
+        raise OptionError(message) from error
 
 
 def _umask() -> int:

@@ -243,12 +243,7 @@ class AnnSearcher:
             held, rows = self._vectors(ids[start : start + _BLOCK_ROWS])
             judge = ExactSearcher(self._dim)
             judge.upsert(held, rows)
-            near = judge.search(queries, k)
-            every = np.concatenate([best.ids, near.ids], axis=1)
-            similarities = np.concatenate([best.similarities, near.similarities], axis=1)
-            # Both parts are in the order of similarity, then id, and all ids of the second are larger.
-            order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-            best = Neighbors(np.take_along_axis(every, order, 1), np.take_along_axis(similarities, order, 1))
+            best = _best_of(best, judge.search(queries, k), k)
         return best
 
     def save(self, path: Path, stamp: str) -> None:

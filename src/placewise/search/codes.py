@@ -51,11 +51,6 @@ class Codes:
         """The number of lists."""
         return int(self._index.nlist)
 
-    @property
-    def dim(self) -> int:
-        """The length of a vector."""
-        return int(self._index.d)
-
     def ids(self) -> NDArray[np.int64]:
         """The ids of all vectors, ascending."""
         faiss = _faiss()

@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from placewise.errors import GalleryError
+from placewise.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _MAGIC = b"placeANN"
 _VERSION = 1
@@ -45,26 +45,16 @@ def write_index(path: Path, footer: dict[str, Any], write: Callable[[HashingWrit
     Raises:
         GalleryError: if it cannot be written; then nothing is left behind.
     """
-    temporary = ""
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            writer = HashingWriter(file.file)
+        with replacing(path) as file:
+            writer = HashingWriter(file)
             write(writer)
             stated = {"version": _VERSION, "bytes": file.tell(), "sha256": writer.digest.hexdigest(), **footer}
             text = json.dumps(stated, sort_keys=True).encode()
             file.write(text + hashlib.sha256(text).digest() + len(text).to_bytes(8, "little") + _MAGIC)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            message = f"{path} must be writable, got {error.strerror or error}; free some space or name another file"
-            raise GalleryError(message) from error
-        raise
+    except OSError as error:
+        message = f"{path} must be writable, got {error.strerror or error}; free some space or name another file"
+        raise GalleryError(message) from error
 
 
 def open_index(path: Path) -> BinaryIO:
@@ -125,10 +115,3 @@ def check_digest(path: Path, file: BinaryIO, footer: dict[str, Any]) -> None:
 def damaged(path: Path) -> GalleryError:
     """What is said of a file whose parts contradict each other."""
     return GalleryError(f"{path} must be an undamaged index, got contradicting parts; build it again")
-
-
-def _umask() -> int:
-    """The process's mask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

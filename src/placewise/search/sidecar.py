@@ -71,8 +71,7 @@ def open_ann(gallery: GalleryFile, ids: NDArray[np.int64]) -> AnnSearcher:
         message = f"an ANN index must lie beside the gallery, got no file {path}; {hint}"
         raise GalleryError(message)
     searcher, stamp = AnnSearcher.load(path, gallery.card.dim, gallery.vectors)
-    changes = gallery.changes_since(stamp)
-    if changes is None:
+    if gallery.changes_since(stamp) is None:
         message = f"{path} must be of this gallery, got one of another content; {hint}"
         raise GalleryError(message)
     follow(searcher, gallery, ids)
@@ -125,7 +124,8 @@ def renew_ann(gallery: GalleryFile, *, on_progress: Callable[[int, int], None] |
     path = ann_path(gallery.path)
     if len(gallery) < ANN_FROM and not path.exists():
         return False
-    if 0 <= _changes(gallery) <= _DRIFT * len(gallery):
+    changes = _changes(gallery)
+    if changes is not None and changes <= _DRIFT * len(gallery):
         return False
     build_ann(gallery, on_progress=on_progress)
     return True
@@ -141,10 +141,11 @@ def ann_info(gallery: GalleryFile) -> dict[str, object] | None:
     if not path.exists():
         return None
     try:
-        _, report = AnnSearcher.stamp_of(path)
+        stamp, report = AnnSearcher.stamp_of(path)
     except GalleryError as error:
         return {"current": False, "problem": str(error)}
-    return {"current": _changes(gallery) >= 0, **report_json(report), "size_bytes": path.stat().st_size}
+    current = gallery.changes_since(stamp) is not None
+    return {"current": current, **report_json(report), "size_bytes": path.stat().st_size}
 
 
 def report_json(report: AnnReport) -> dict[str, object]:
@@ -158,11 +159,10 @@ def report_json(report: AnnReport) -> dict[str, object]:
     }
 
 
-def _changes(gallery: GalleryFile) -> int:
-    """Embeddings added and removed since the index beside the gallery was written; -1 if it is not of this gallery."""
+def _changes(gallery: GalleryFile) -> int | None:
+    """Embeddings added and removed since the index beside the gallery was written; None if that is not of it."""
     try:
         stamp, _ = AnnSearcher.stamp_of(ann_path(gallery.path))
-    except (GalleryError, OSError):
-        return -1
-    changes = gallery.changes_since(stamp)
-    return -1 if changes is None else changes
+    except GalleryError:
+        return None
+    return gallery.changes_since(stamp)
