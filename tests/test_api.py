@@ -34,8 +34,10 @@ def test_the_public_names_are_these() -> None:
     """Adding or removing a public name is a deliberate change of this list."""
     assert placewise.__all__ == [
         "MODELS",
+        "Aim",
         "Answer",
         "Cache",
+        "Calibration",
         "Embedder",
         "Evaluation",
         "Examination",
@@ -51,6 +53,7 @@ def test_the_public_names_are_these() -> None:
         "PlacewiseError",
         "Position",
         "Source",
+        "calibrate_gallery",
         "embed_photos",
         "evaluate_source",
         "examine",

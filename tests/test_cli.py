@@ -81,7 +81,7 @@ def test_validate_index_locate_evaluate(landmarks: Path, tmp_path: Path) -> None
     assert "37 unchanged" in second.stdout
     assert "nothing had to be embedded" in second.stdout
     (answer,) = json.loads(located.stdout)
-    assert answer.keys() == {"query", "known", "place", "confidence", "hits"}
+    assert answer.keys() == {"query", "known", "place", "confidence", "tau", "reason", "hits"}
     assert (answer["query"], answer["known"], answer["place"]) == (str(query), True, "tajmahal")
     assert [hit.keys() for hit in answer["hits"]] == [{"path", "place", "similarity", "inliers"}] * 3
     scores = json.loads(evaluated.stdout)
@@ -98,7 +98,7 @@ def test_text_output_names_the_verdict(landmarks: Path, tmp_path: Path) -> None:
     done = placewise("locate", landmarks.parent / "tajmahal" / "001.jpg", "--gallery", tmp_path / "g", "-k", 2)
 
     verdict, *hits = done.stdout.splitlines()
-    assert ": KNOWN tajmahal (confidence 0." in verdict
+    assert ": KNOWN tajmahal (best similarity 0." in verdict
     assert len(hits) == 2
 
 
@@ -108,7 +108,7 @@ def test_evaluate_prints_the_tables(landmarks: Path) -> None:
 
     assert done.returncode == 0
     assert done.stdout.startswith("66 records: 37 gallery, 29 queries (9 open-set)\n")
-    for words in ("Recall@1              0.9500", "UNKNOWN precision", "AUROC", "tau   precision  recall"):
+    for words in ("Recall@1              0.9500", "UNKNOWN precision", "AUROC", "tau on similarity  precision  recall"):
         assert words in done.stdout
 
 
@@ -141,6 +141,57 @@ def test_bad_photos_and_rows_are_left_out_and_exit_with_1(tiny_dataset: Path, tm
     assert "0.png" in located.stderr
 
 
+def test_calibrate_states_its_promise_and_locate_keeps_it(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Before, locate notes that nothing is calibrated; after, it decides by what `calibrate` printed, with a reason."""
+    gallery, photo = tmp_path / "city.gallery", tiny_dataset.parent / "p0" / "3.png"
+    placewise("index", tiny_dataset, "--gallery", gallery, "--no-cache")
+    before = placewise("locate", photo, "--gallery", gallery, "--json")
+
+    text = placewise("calibrate", "--gallery", gallery, "--false-accept-rate", 0.1)
+    document = json.loads(placewise("calibrate", "--gallery", gallery, "--false-accept-rate", 0.1, "--json").stdout)
+    after = placewise("locate", photo, "--gallery", gallery, "--json")
+    fixed = placewise("locate", photo, "--gallery", gallery, "--json", "--tau", 0.3)
+
+    assert "note: the gallery is not calibrated" in before.stderr
+    for words in ("wanted false-accept rate  10.0 %", "of the photos of unknown places are expected", "wanted rate"):
+        assert words in text.stdout
+    assert "note: 4 places are few" in text.stdout
+    assert document["places"] == 4
+    assert {"tau", "expected_rate", "interval", "known_accepted", "confusions", "choices", "notes"} <= document.keys()
+    (answer,) = json.loads(after.stdout)
+    assert answer["tau"] == document["tau"]
+    assert answer["reason"]
+    assert after.stderr == ""
+    assert json.loads(fixed.stdout)[0]["tau"] == 0.3
+    info = json.loads(placewise("gallery", "info", gallery, "--json").stdout)
+    assert (info["calibration"]["tau"], info["calibration"]["stale"]) == (document["tau"], False)
+
+
+def test_a_stale_calibration_is_said(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Photos removed since: locate answers, and notes it."""
+    gallery, photo = tmp_path / "city.gallery", tiny_dataset.parent / "p0" / "3.png"
+    placewise("index", tiny_dataset, "--gallery", gallery, "--no-cache")
+    placewise("calibrate", "--gallery", gallery)
+    placewise("gallery", "remove", gallery, "p1/0.png")
+
+    done = placewise("locate", photo, "--gallery", gallery)
+
+    assert done.returncode == 0
+    assert "note: the gallery has changed since it was calibrated: embeddings added or removed: 1" in done.stderr
+
+
+def test_evaluate_takes_a_rate_or_a_tau(tiny_dataset: Path) -> None:
+    """By default the gallery calibrates itself; --tau is the rule of the original design."""
+    own = json.loads(placewise("evaluate", tiny_dataset, "--no-cache", "--false-accept-rate", 0.2, "--json").stdout)
+    fixed = json.loads(placewise("evaluate", tiny_dataset, "--no-cache", "--tau", 0.5, "--json").stdout)
+
+    assert own["calibration"]["false_accept_rate"] == 0.2
+    assert own["open_set"]["tau"] == own["calibration"]["tau"]
+    assert [row["wanted"] for row in own["rate_sweep"]] == [0.01, 0.02, 0.05, 0.1, 0.2]
+    assert (fixed["open_set"]["tau"], fixed["calibration"], fixed["rate_sweep"]) == (0.5, None, [])
+    assert fixed["tau_sweep"] == own["tau_sweep"]
+
+
 def test_an_empty_gallery_answers_unknown(tiny_dataset: Path, tmp_path: Path) -> None:
     """A gallery without photos is no error: the answer is UNKNOWN, and k does not matter."""
     lines = tiny_dataset.read_text(encoding="utf-8").splitlines()
@@ -151,7 +202,7 @@ def test_an_empty_gallery_answers_unknown(tiny_dataset: Path, tmp_path: Path) ->
 
     assert "holds 0 photos" in indexed.stdout
     assert done.returncode == 0
-    assert done.stdout.strip().endswith("UNKNOWN (no photo to compare with)")
+    assert done.stdout.strip().endswith("UNKNOWN (no photo of a place to compare with)")
 
 
 def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
@@ -186,6 +237,12 @@ def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, t
         (["locate", "--gallery", tiny], "Missing argument 'PHOTO...'."),
         (["locate", photo, "--gallery", tiny, "-k", "0"], "'-k'"),
         (["evaluate", tiny_dataset, "--tau", "7"], "tau must be between -1 and 1, got 7.0"),
+        (
+            ["evaluate", tiny_dataset, "--false-accept-rate", "0"],
+            "false_accept_rate must be between 0 and 1, both excl",
+        ),
+        (["calibrate", "--gallery", tiny, "--false-accept-rate", "nan"], "both excluded, got nan"),
+        (["calibrate", "--gallery", tiny, "--labelled", tmp_path / "no.csv"], "must be"),
         (["evaluate", tiny_dataset, "--tua", "0.5"], "No such option"),
         (["gallery", "info", foreign], "file is not a database"),
         (["gallery", "import", tmp_path / "g", tmp_path / "none.npz"], "must be an .npz archive, got no such file"),

@@ -14,7 +14,8 @@ from placewise import evaluate as stage
 from placewise.cache import Cache
 from placewise.core import Source
 from placewise.errors import EvaluationError, ModelError, OptionError
-from placewise.evaluate import evaluate_source, to_json
+from placewise.evaluate import evaluate_source
+from placewise.evaluation import to_json
 from placewise.manifest import read_source
 from placewise.models import load_model
 

@@ -74,6 +74,7 @@ OFFLINE = {
     "validate": ("validate", "{manifest}"),
     "index": ("index", "{manifest}", "--gallery", "{folder}/new", "--no-cache"),
     "locate": ("locate", "{photo}", "--gallery", "{gallery}"),
+    "calibrate": ("calibrate", "--gallery", "{gallery}"),
     "evaluate": ("evaluate", "{manifest}", "--no-cache", "--report", "{folder}/out.html"),
     "models": ("models",),
     "models list": ("models", "list", "--json"),

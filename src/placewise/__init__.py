@@ -11,24 +11,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from placewise.archive import export_npz, import_npz
     from placewise.cache import Cache
+    from placewise.calibrating import calibrate_gallery
     from placewise.core import Answer, Embedder, FileState, Filter, Finding, Hit, ModelCard, Photo, Position, Source
     from placewise.doctor import Examination, examine
     from placewise.embed import embed_photos
     from placewise.errors import PlacewiseError
-    from placewise.evaluate import Evaluation, evaluate_source
+    from placewise.evaluate import evaluate_source
+    from placewise.evaluation import Evaluation
     from placewise.gallery import Gallery
     from placewise.gallery_file import GalleryFile
     from placewise.indexing import index_source
     from placewise.locate import Locator
     from placewise.manifest import read_source
     from placewise.models import MODELS, load_model
+    from placewise.openset import Aim, Calibration
     from placewise.report import write_report
 
 _HOME = {
+    "Aim": "openset",
     "Answer": "core",
     "Cache": "cache",
+    "Calibration": "openset",
     "Embedder": "core",
-    "Evaluation": "evaluate",
+    "Evaluation": "evaluation",
     "Examination": "doctor",
     "FileState": "core",
     "Filter": "core",
@@ -43,6 +48,7 @@ _HOME = {
     "PlacewiseError": "errors",
     "Position": "core",
     "Source": "core",
+    "calibrate_gallery": "calibrating",
     "embed_photos": "embed",
     "evaluate_source": "evaluate",
     "examine": "doctor",
@@ -68,8 +74,10 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "MODELS",
+    "Aim",
     "Answer",
     "Cache",
+    "Calibration",
     "Embedder",
     "Evaluation",
     "Examination",
@@ -85,6 +93,7 @@ __all__ = [
     "PlacewiseError",
     "Position",
     "Source",
+    "calibrate_gallery",
     "embed_photos",
     "evaluate_source",
     "examine",

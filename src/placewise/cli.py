@@ -13,7 +13,7 @@ import sys
 import warnings
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -51,7 +51,20 @@ _device = click.option(
     help="auto: a CUDA device where there is one.",
 )
 _MODEL_HELP = "A name that 'placewise models' lists, or an .onnx file with a card (.toml) beside it."
-_tau = click.option("--tau", type=float, default=0.50, show_default=True, help="Below this similarity: UNKNOWN.")
+_rate = click.option(
+    "--false-accept-rate",
+    type=float,
+    default=0.05,
+    show_default=True,
+    help="The wanted share of photos of unknown places that are answered KNOWN.",
+)
+_confidence = click.option(
+    "--confidence",
+    type=click.Choice(["auto", "similarity"]),
+    default="auto",
+    show_default=True,
+    help="auto: a probability, learned from more evidence where that is better; similarity: the best similarity alone.",
+)
 
 
 def _model_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -189,7 +202,7 @@ def index(
 @click.argument("photos", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PHOTO...")
 @_gallery
 @click.option("-k", default=5, show_default=True, type=click.IntRange(min=1), help="Hits shown for each photo.")
-@_tau
+@click.option("--tau", type=float, help="Below this best similarity: UNKNOWN. Default: as the gallery is calibrated.")
 @_weights
 @click.option("--model", help=f"{_MODEL_HELP} Default: the model that made the gallery.")
 @_device
@@ -208,7 +221,7 @@ def locate(
     photos: tuple[Path, ...],
     gallery_path: Path,
     k: int,
-    tau: float,
+    tau: float | None,
     weights: Path | None,
     model: str | None,
     device: str,
@@ -232,28 +245,72 @@ def locate(
     among = Filter(places=places, box=box, sequences=sequences) if places or box or sequences else None
     with GalleryFile.open(gallery_path) as opened:
         embedder = load_model_of(opened.card, name=model or "", weights=weights, device=device)  # type: ignore[arg-type]
-        locator = Locator(opened, embedder, tau=tau, searcher=search)
+        locator = Locator(opened, embedder, tau="calibrated" if tau is None else tau, searcher=search)
         answers, failures = locator.locate_many(photos, k=k, among=among)
+        caution = locator.caution
     if as_json:
         _print([show.answer_json(name, answer) for name, answer in answers])
     else:
         for name, answer in answers:
             _print(show.answer_text(name, answer))
+    if caution:
+        click.echo(f"note: {caution}", err=True)
     _complain(failures)
     if failures:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
 
 @app.command()
+@_gallery
+@_rate
+@click.option(
+    "--labelled",
+    type=click.Path(path_type=Path),
+    metavar="SOURCE",
+    help="Learn from real queries of which the place is known, some of it not in the gallery.",
+)
+@_confidence
+@_json
+def calibrate(
+    gallery_path: Path,
+    false_accept_rate: float,
+    labelled: Path | None,
+    confidence: Literal["auto", "similarity"],
+    as_json: bool,
+) -> None:
+    """Learn where UNKNOWN begins, from the gallery alone, and say how often that will be wrong.
+
+    Each photo asks the gallery twice: with its place in it, and with its whole place taken away. The threshold that
+    comes of it is kept in the gallery, and 'placewise locate' decides by it.
+
+    \b
+    Example: placewise calibrate --gallery city.gallery --false-accept-rate 0.05
+    """
+    from placewise import show
+    from placewise.evaluation import calibration_json
+    from placewise.gallery import Gallery
+
+    with Gallery.open(gallery_path) as opened, _progress() as progress:
+        calibration = opened.calibrate(
+            false_accept_rate=false_accept_rate, labelled=labelled, method=confidence, on_progress=progress.show
+        )
+    _print(calibration_json(calibration) if as_json else show.calibration_text(calibration, gallery_path))
+
+
+@app.command()
 @_source
-@_tau
+@click.option("--tau", type=float, help="A fixed threshold on the best similarity instead, as 0.5 was by design.")
+@_rate
+@_confidence
 @_model_options
 @click.option("--answers", type=click.Path(path_type=Path), help="Save every answer here (JSON lines) before scoring.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write a self-contained HTML report here.")
 @_json
 def evaluate(
     source: Path,
-    tau: float,
+    tau: float | None,
+    false_accept_rate: float,
+    confidence: Literal["auto", "similarity"],
     model: str,
     weights: Path | None,
     precision: str,
@@ -267,13 +324,17 @@ def evaluate(
 ) -> None:
     """Run the whole pipeline on a labelled set and score it.
 
+    The gallery calibrates itself, as 'placewise calibrate' does; the queries then show what came of its promise.
+
     \b
     Example: placewise evaluate photos/manifest.csv --report out.html
     """
     from placewise import show
-    from placewise.evaluate import evaluate_source, to_json
+    from placewise.evaluate import evaluate_source
+    from placewise.evaluation import to_json
     from placewise.files import check_output
     from placewise.manifest import read_source
+    from placewise.openset import Aim
     from placewise.report import write_report
 
     if report:
@@ -281,7 +342,14 @@ def evaluate(
     rows = read_source(source)
     embedder = _load(model, weights, precision, decode, device)
     with _cache(embedder, cache_path, no_cache=no_cache) as cache, _progress() as progress:
-        evaluation = evaluate_source(rows, embedder, tau=tau, cache=cache, answers=answers, on_progress=progress.show)
+        evaluation = evaluate_source(
+            rows,
+            embedder,
+            tau=Aim(false_accept_rate, confidence) if tau is None else tau,
+            cache=cache,
+            answers=answers,
+            on_progress=progress.show,
+        )
     _print(to_json(evaluation) if as_json else show.evaluation_text(evaluation))
     if report:
         write_report(evaluation, rows, report)
@@ -524,7 +592,9 @@ def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> 
     "--out", type=click.Path(path_type=Path), default="placewise-demo", show_default=True, help="Where to put it all."
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed, another town.")
-@click.option("--tau", type=float, help="Below this similarity: UNKNOWN; default: what the gallery suggests of itself.")
+@click.option(
+    "--tau", type=float, help="Below this best similarity: UNKNOWN. Default: as the gallery calibrates itself."
+)
 @_json
 def demo(out: Path, seed: int, tau: float | None, as_json: bool) -> None:
     """Render a small synthetic town and run everything on it.
@@ -534,7 +604,7 @@ def demo(out: Path, seed: int, tau: float | None, as_json: bool) -> None:
     """
     from placewise import show
     from placewise.demo import run_demo
-    from placewise.evaluate import to_json
+    from placewise.evaluation import to_json
 
     embedder = _load("efficientnet-lite0", None)
     with _progress() as progress:

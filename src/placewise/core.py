@@ -28,6 +28,9 @@ Image = NDArray[np.uint8]
 Embeddings = NDArray[np.float32]
 """``(N, dim)`` float32, rows of unit length."""
 
+Tau = float | Literal["calibrated"] | None
+"""How to decide: the gallery's calibration, a fixed threshold on the best similarity, or not at all (None)."""
+
 Split = Literal["gallery", "query"]
 Severity = Literal["error", "warning", "info"]
 
@@ -299,11 +302,19 @@ class Hit:
 class Answer:
     """KNOWN with a place, or UNKNOWN, with the hits, best first.
 
-    ``known`` is None when no tau was given: then nothing was decided. ``place`` is the best hit's, None for UNKNOWN.
-    ``confidence`` is what tau is compared with; None for an empty gallery.
+    Attributes:
+        known: None when no tau was given: then nothing was decided.
+        place: that of the best hit that has one; None for UNKNOWN.
+        confidence: what tau is compared with: the probability that the place is right, or the best similarity where
+            the gallery is not calibrated; None where there was nothing to compare.
+        hits: the most similar photos, best first.
+        reason: why it is KNOWN or UNKNOWN, in one line.
+        tau: the threshold.
     """
 
     known: bool | None
     place: str | None
     confidence: float | None
     hits: tuple[Hit, ...]
+    reason: str = ""
+    tau: float | None = None

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from placewise import doctor, report
 from placewise.cache import Cache
+from placewise.calibrating import calibrate_gallery
 from placewise.errors import OptionError
-from placewise.evaluate import Evaluation, evaluate_source
+from placewise.evaluate import evaluate_source
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
 from placewise.manifest import read_source
-from placewise.openset import check_tau, tau_from_gallery
+from placewise.openset import Aim, check_tau
 from placewise.town import render_town
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
     from placewise.core import Answer, Embedder, Photo, Source
     from placewise.doctor import Examination
+    from placewise.evaluation import Evaluation
 
 FALSE_ACCEPT_RATE = 0.10
-"""The share of open-set answers between gallery places that the demo's own tau lets pass."""
+"""What the demo's gallery is calibrated for: a dozen places can promise no less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def run_demo(
             missing, refused where it holds anything else.
         embedder: the model.
         seed: another seed, another town.
-        tau: below this confidence an answer is UNKNOWN; None takes what the gallery suggests of itself.
+        tau: below this similarity an answer is UNKNOWN; None calibrates the gallery on itself.
         on_progress: called with (stage, done, in all).
     """
 
@@ -75,12 +77,12 @@ def run_demo(
     ):
         indexed = index_source(source, gallery, embedder, cache=cache, on_progress=stage("index"))
         if tau is None:
-            contents = gallery.contents()
-            places = [photo.place for photo in contents.photos]
-            tau = tau_from_gallery(contents.embeddings, places, false_accept_rate=FALSE_ACCEPT_RATE)
-        locator = Locator(gallery, embedder, tau=tau)
+            calibrate_gallery(gallery, aim=Aim(FALSE_ACCEPT_RATE), on_progress=stage("calibrate"))
+        locator = Locator(gallery, embedder, tau="calibrated" if tau is None else tau)
         answers = tuple((photo, locator.locate(source.file(photo), k=3)) for photo in _examples(source))
-        evaluation = evaluate_source(source, embedder, tau=tau, cache=cache, on_progress=on_progress)
+        evaluation = evaluate_source(
+            source, embedder, tau=Aim(FALSE_ACCEPT_RATE) if tau is None else tau, cache=cache, on_progress=on_progress
+        )
     page = folder / "report.html"
     report.write_report(evaluation, source, page, examination=examination, title=f"Synthetic town {seed}")
     return Demo(manifest, folder / "town.gallery", page, examination, indexed, evaluation, answers)

@@ -15,6 +15,7 @@
     │   ├── GalleryError       … the gallery
     │   │   └── ModelMismatchError  … its embeddings are another model's
     │   └── CacheError         … the embedding cache
+    ├── CalibrationError       photos from which no threshold can be learned
     └── EvaluationError        a labelled set that cannot be evaluated
 
 Each message is one line: what must hold, what came, what to do next.
@@ -81,6 +82,10 @@ class ModelMismatchError(GalleryError):
 
 class CacheError(StoreError):
     """The embedding cache cannot be opened, read or written."""
+
+
+class CalibrationError(PlacewiseError):
+    """Photos from which no threshold can be learned."""
 
 
 class EvaluationError(PlacewiseError):

@@ -7,8 +7,6 @@ scored, and counted.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -19,19 +17,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise import metrics, rank
-from placewise.core import Hit
+from placewise.core import Hit, Photo
 from placewise.embed import Failure, embed_photos
 from placewise.errors import EvaluationError
-from placewise.files import check_output, write_atomically
-from placewise.openset import DEFAULT_TAU, check_tau, sweep
+from placewise.evaluation import Evaluation, QueryResult, save_answers
+from placewise.files import check_output
+from placewise.openset import (
+    DEFAULT_AIM,
+    Aim,
+    CalibratedRule,
+    Places,
+    Rule,
+    SimilarityRule,
+    calibrate,
+    check_tau,
+    self_exam,
+    sweep,
+)
 from placewise.search import ExactSearcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from placewise.cache import Cache
-    from placewise.core import Embedder, Embeddings, ModelCard, Photo, Source
-    from placewise.metrics import OpenSetCounts
+    from placewise.core import Embedder, Embeddings, Source
+    from placewise.metrics import Reliability
 
     Progress = Callable[[str, int, int], None]
     """Called with (stage, photos done, photos in all)."""
@@ -39,77 +49,10 @@ if TYPE_CHECKING:
 HITS = 10
 """Hits kept for each query: as many as Recall@10 and a reader of the report want to see."""
 
+_NOTHING = -1.0
+"""The confidence where there is nothing to compare: below every tau."""
+
 _QUERIES_AT_A_TIME = 256
-
-
-@dataclass(frozen=True, slots=True)
-class QueryResult:
-    """What was answered to one query: enough to score it and to show it.
-
-    Attributes:
-        query: the query photo.
-        open_set: whether its place is missing from the gallery; None where it has no place label.
-        hits: the first `HITS` gallery photos, best first.
-        positive_ranks: the 1-based ranks of all its positives, ascending.
-    """
-
-    query: Photo
-    open_set: bool | None
-    hits: tuple[Hit, ...]
-    positive_ranks: NDArray[np.int64]
-
-    @property
-    def confidence(self) -> float:
-        """What tau is compared with: the best hit's similarity."""
-        return self.hits[0].similarity
-
-    @property
-    def correct(self) -> bool:
-        """Whether the best hit shows the query's place."""
-        return self.query.place is not None and self.hits[0].photo.place == self.query.place
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """A scored run: what was measured, on what, with which model, and every answer behind the numbers.
-
-    Attributes:
-        records: usable photos of the source.
-        gallery: embedded gallery photos.
-        card: the model.
-        tau: the threshold of ``open_set``.
-        results: one per embedded query, in manifest order.
-        retrieval: ``recall@1``, ``recall@5``, ``recall@10``, ``map``.
-        counts: decisions at tau.
-        open_set: the threshold-free open-set metrics and ``wrong_place_rate``.
-        sweep: decisions at other thresholds.
-        seconds: wall time of each stage.
-        computed: photos the network was run for; the others came from the cache.
-        failures: photos that could not be embedded.
-    """
-
-    records: int
-    gallery: int
-    card: ModelCard
-    tau: float
-    results: tuple[QueryResult, ...]
-    retrieval: dict[str, float]
-    counts: OpenSetCounts
-    open_set: dict[str, float]
-    sweep: tuple[tuple[float, OpenSetCounts], ...]
-    seconds: dict[str, float]
-    computed: int
-    failures: tuple[Failure, ...]
-
-    @property
-    def open_set_queries(self) -> int:
-        """Queries whose place is not in the gallery."""
-        return sum(result.open_set is True for result in self.results)
-
-    @property
-    def unlabelled_queries(self) -> int:
-        """Queries without a place label: answered, not scored."""
-        return sum(result.open_set is None for result in self.results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +67,7 @@ def evaluate_source(
     source: Source,
     embedder: Embedder,
     *,
-    tau: float = DEFAULT_TAU,
+    tau: float | Aim = DEFAULT_AIM,
     cache: Cache | None = None,
     answers: Path | None = None,
     on_progress: Progress | None = None,
@@ -134,16 +77,18 @@ def evaluate_source(
     Args:
         source: a manifest with a gallery and labelled queries.
         embedder: the model.
-        tau: below this confidence an answer is UNKNOWN.
+        tau: a fixed threshold on the best similarity, or what the gallery is to achieve by calibrating itself.
         cache: embeddings of earlier runs.
         answers: a JSON-lines file that receives every answer before anything is scored.
         on_progress: called with (stage, photos done, photos in all).
 
     Raises:
         EvaluationError: if the source cannot be evaluated, with the reason.
+        CalibrationError: if the gallery cannot calibrate itself; name a tau then.
         OptionError: if tau is no cosine.
     """
-    check_tau(tau)
+    if not isinstance(tau, Aim):
+        check_tau(tau)
     if answers:
         check_output(answers, ".jsonl")
     _check(source)
@@ -153,26 +98,49 @@ def evaluate_source(
     queries = _embed(source, source.of("query"), embedder, cache, "queries", on_progress)
     watch.lap("embed_queries")
     _check_still_whole(source, gallery, queries)
-    results = _answer(gallery, queries)
+    rule = _calibrated(gallery, tau) if isinstance(tau, Aim) else SimilarityRule(tau)
+    tau = rule.tau or 0.0
+    watch.lap("calibrate")
+    results = _answer(gallery, queries, rule)
     watch.lap("search")
     if answers:
         save_answers(results, answers)
-    known, correct, open_set = confidences(results)
+    scored = confidences(results)
+    known, correct, open_set = scored
+    calibration = rule.calibration if isinstance(rule, CalibratedRule) else None
+    risk = metrics.risk_coverage(*scored)
+    reliability = _reliability(*scored) if calibration and calibration.confidence else None
     evaluation = Evaluation(
         records=len(source.photos),
         gallery=len(gallery.photos),
         card=embedder.card,
         tau=tau,
+        calibration=calibration,
         results=results,
         retrieval=_retrieval(results),
         counts=metrics.open_set_counts(known, open_set, tau),
         open_set={
+            "known_accepted_right": _share_right(known, correct, tau),
             "wrong_place_rate": metrics.wrong_place_rate(known, correct, tau),
             "auroc": metrics.auroc(known, open_set),
             "fpr95": metrics.fpr95(known, open_set),
-            "oscr": metrics.oscr(known, correct, open_set),
+            "fpr95_open_set": metrics.fpr95_open_set(known, open_set),
+            "oscr": metrics.oscr(*scored),
+            "gap": metrics.gap(*scored),
+            "aurc": risk.area,
+            **({"ece": reliability.ece} if reliability else {}),
         },
-        sweep=sweep(known, open_set),
+        sweep=sweep(*_similarities(results)),
+        choices=tuple(
+            (
+                choice.false_accept_rate,
+                metrics.open_set_counts(known, open_set, choice.tau),
+                _share_right(known, correct, choice.tau),
+            )
+            for choice in (calibration.choices if calibration else ())
+        ),
+        risk=risk,
+        reliability=reliability,
         seconds=watch.laps,
         computed=gallery.computed + queries.computed,
         failures=gallery.failures + queries.failures,
@@ -193,64 +161,10 @@ def confidences(
     )
 
 
-def save_answers(results: Sequence[QueryResult], path: Path) -> None:
-    """Write one JSON object a line for each query, whole or not at all."""
-    lines = [
-        json.dumps(
-            {
-                "query": str(result.query.path),
-                "place": result.query.place,
-                "open_set": result.open_set,
-                "confidence": result.confidence,
-                "hits": [hit_json(hit) for hit in result.hits],
-                "positive_ranks": result.positive_ranks.tolist(),
-            },
-            ensure_ascii=False,
-        )
-        for result in results
-    ]
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
-
-
-def hit_json(hit: Hit) -> dict[str, object]:
-    """A hit as the command line and the service show it."""
-    return {
-        "path": str(hit.photo.path),
-        "place": hit.photo.place,
-        "similarity": hit.similarity,
-        "inliers": hit.inliers,
-    }
-
-
-def to_json(evaluation: Evaluation) -> dict[str, object]:
-    """The evaluation as one JSON document; what is undefined is null."""
-    counts = evaluation.counts
-    open_set = {"tau": evaluation.tau, **_counts_json(counts), **evaluation.open_set}
-    document = {
-        "dataset": {
-            "records": evaluation.records,
-            "gallery": evaluation.gallery,
-            "queries": len(evaluation.results),
-            "open_set_queries": evaluation.open_set_queries,
-            "unlabelled_queries": evaluation.unlabelled_queries,
-            "failed": [
-                {"path": str(failure.photo.path), "kind": failure.kind, "reason": failure.reason}
-                for failure in evaluation.failures
-            ],
-        },
-        "model": {
-            "name": evaluation.card.name,
-            "dim": evaluation.card.dim,
-            "fingerprint": evaluation.card.fingerprint,
-        },
-        "protocol": "place",
-        "retrieval": evaluation.retrieval,
-        "open_set": open_set,
-        "tau_sweep": [{"tau": tau, **_counts_json(at_tau)} for tau, at_tau in evaluation.sweep],
-        "embedded": evaluation.computed,
-        "seconds": evaluation.seconds,
-    }
-    return {key: _without_nan(part) for key, part in document.items()}
+def _similarities(results: Sequence[QueryResult]) -> tuple[list[float], list[float]]:
+    """The best similarities of known and of open-set queries."""
+    known = [result.similarity for result in results if result.open_set is False]
+    return known, [result.similarity for result in results if result.open_set]
 
 
 def _check(source: Source) -> None:
@@ -309,13 +223,24 @@ def _embed(
     )
 
 
-def _answer(gallery: _Embedded, queries: _Embedded) -> tuple[QueryResult, ...]:
+def _calibrated(gallery: _Embedded, aim: Aim) -> CalibratedRule:
+    """The rule that the gallery learns from itself."""
+    rows = np.arange(len(gallery.photos))
+    places = Places.of_labels([photo.place for photo in gallery.photos])
+    exam = self_exam(gallery.embeddings, places)
+    calibration = calibrate(exam, names=places.names, ids=rows, aim=aim)
+    cohort = np.array(calibration.cohort, dtype=np.int64)
+    return CalibratedRule(calibration, gallery.embeddings[cohort], places.codes[cohort])
+
+
+def _answer(gallery: _Embedded, queries: _Embedded, rule: Rule) -> tuple[QueryResult, ...]:
     """Rank the whole gallery for each query; a few hundred queries at a time bound the memory."""
     by_place: dict[str, list[int]] = {}
     for row, photo in enumerate(gallery.photos):
         if photo.place is not None:
             by_place.setdefault(photo.place, []).append(row)
     positives = {place: np.array(rows, dtype=np.int64) for place, rows in by_place.items()}
+    codes = Places.of_labels([photo.place for photo in gallery.photos]).codes
     none = np.empty(0, dtype=np.int64)
     searcher = ExactSearcher(gallery.embeddings.shape[1])
     searcher.upsert(np.arange(len(gallery.photos), dtype=np.int64), gallery.embeddings)
@@ -323,16 +248,36 @@ def _answer(gallery: _Embedded, queries: _Embedded) -> tuple[QueryResult, ...]:
     for start in range(0, len(queries.photos), _QUERIES_AT_A_TIME):
         block = slice(start, start + _QUERIES_AT_A_TIME)
         found = searcher.search(queries.embeddings[block], len(searcher))
-        for query, ids, similarities in zip(queries.photos[block], found.ids, found.similarities, strict=True):
+        first = found.ids[:, : rule.hits], found.similarities[:, : rule.hits]
+        verdicts = rule.judge(queries.embeddings[block], first[1], codes[first[0]])
+        for query, ids, similarities, verdict in zip(
+            queries.photos[block], found.ids, found.similarities, verdicts, strict=True
+        ):
+            hits = zip(ids[:HITS].tolist(), similarities[:HITS].tolist(), strict=True)
             results.append(
                 QueryResult(
                     query=query,
                     open_set=None if query.place is None else query.place not in positives,
-                    hits=rank.answer(ids[:HITS], similarities[:HITS], gallery.photos.__getitem__, tau=None).hits,
+                    hits=tuple(Hit(gallery.photos[row], similarity) for row, similarity in hits),
                     positive_ranks=rank.positive_ranks(ids, positives.get(query.place or "", none)),
+                    confidence=_NOTHING if verdict.confidence is None else verdict.confidence,
+                    place=gallery.photos[int(ids[verdict.hit])].place if verdict.hit >= 0 else None,
+                    reason=verdict.reason,
                 )
             )
     return tuple(results)
+
+
+def _share_right(known: NDArray[np.float64], correct: NDArray[np.bool_], tau: float) -> float:
+    """The share of known queries that are accepted with the right place."""
+    return float(np.mean((known >= tau) & correct)) if known.size else math.nan
+
+
+def _reliability(known: NDArray[np.float64], correct: NDArray[np.bool_], open_set: NDArray[np.float64]) -> Reliability:
+    """How well the probabilities agree with what came true; the answer to an open-set query is never right."""
+    probabilities = np.clip(np.concatenate([known, open_set]), 0, 1)
+    outcomes = np.concatenate([correct, np.zeros(len(open_set), dtype=bool)])
+    return metrics.reliability(probabilities, outcomes)
 
 
 def _retrieval(results: Sequence[QueryResult]) -> dict[str, float]:
@@ -341,26 +286,6 @@ def _retrieval(results: Sequence[QueryResult]) -> dict[str, float]:
         **{f"recall@{k}": metrics.recall_at_k(ranks, k) for k in (1, 5, 10)},
         "map": metrics.mean_average_precision(ranks),
     }
-
-
-def _counts_json(counts: OpenSetCounts) -> dict[str, float]:
-    return {
-        "unknown_precision": counts.unknown_precision,
-        "unknown_recall": counts.unknown_recall,
-        "unknown_f1": counts.unknown_f1,
-        "false_accept_rate": counts.false_accept_rate,
-        "false_reject_rate": counts.false_reject_rate,
-        **dataclasses.asdict(counts),
-    }
-
-
-def _without_nan(value: object) -> object:
-    """The same document with null for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 class _Stopwatch:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from placewise import housekeeping
+from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration
 from placewise.core import Source
 from placewise.errors import GalleryError
 from placewise.gallery_file import GalleryFile
@@ -15,17 +16,18 @@ from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
 from placewise.manifest import read_source
 from placewise.models import load_model, load_model_of
-from placewise.openset import DEFAULT_TAU
+from placewise.openset import DEFAULT_AIM, Aim, Calibration
 from placewise.search.sidecar import SearcherKind, build_ann, renew_ann
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from placewise.cache import Cache
-    from placewise.core import Answer, Embedder, Filter, ModelCard
+    from placewise.core import Answer, Embedder, Filter, ModelCard, Tau
     from placewise.embed import Failure
     from placewise.gallery_file import Storage
     from placewise.housekeeping import Merged
+    from placewise.openset import Method
     from placewise.search.tuning import AnnReport
 
 
@@ -36,9 +38,7 @@ class Gallery:
     other processes write is seen after `refresh`. Use it as a context manager, so that it is closed into one file.
     """
 
-    def __init__(
-        self, file: GalleryFile, embedder: Embedder | None, *, tau: float | None, searcher: SearcherKind
-    ) -> None:
+    def __init__(self, file: GalleryFile, embedder: Embedder | None, *, tau: Tau, searcher: SearcherKind) -> None:
         self._file = file
         self._embedder = embedder
         self._tau, self._searcher = tau, searcher
@@ -51,7 +51,7 @@ class Gallery:
         path: Path | str,
         *,
         embedder: Embedder | None = None,
-        tau: float | None = DEFAULT_TAU,
+        tau: Tau = "calibrated",
         searcher: SearcherKind = "auto",
     ) -> Self:
         """Open an existing gallery.
@@ -59,7 +59,8 @@ class Gallery:
         Args:
             path: the file.
             embedder: the model that made it; if None, the gallery says which, and it is loaded when it is needed.
-            tau: below this confidence an answer is UNKNOWN; None leaves the decision to the caller.
+            tau: ``calibrated`` decides as the gallery was calibrated, and by `openset.DEFAULT_TAU` where it was not; a
+                number is a threshold on the best similarity; None leaves the decision to the caller.
             searcher: ``exact``, ``ann``, or ``auto``, which takes an approximate index where that pays.
 
         Raises:
@@ -75,7 +76,7 @@ class Gallery:
         *,
         storage: Storage | None = None,
         thumbnails: bool | None = None,
-        tau: float | None = DEFAULT_TAU,
+        tau: Tau = "calibrated",
         searcher: SearcherKind = "auto",
     ) -> Self:
         """Open a gallery for the embeddings of a model; make it where it is not there.
@@ -186,6 +187,54 @@ class Gallery:
     ) -> tuple[tuple[tuple[str, Answer], ...], tuple[Failure, ...]]:
         """Answers for many photo files, and the failures; see `Locator.locate_many`."""
         return self._ready().locate_many(paths, k=k, among=among)
+
+    def calibrate(
+        self,
+        *,
+        false_accept_rate: float = DEFAULT_AIM.false_accept_rate,
+        labelled: Source | Path | str | None = None,
+        method: Method = "auto",
+        cache: Cache | None = None,
+        on_progress: Callable[[str, int, int], None] | None = None,
+    ) -> Calibration:
+        """Learn from the gallery's own photos where UNKNOWN begins, and keep that in the gallery.
+
+        Args:
+            false_accept_rate: the wanted share of open-set queries that are answered KNOWN.
+            labelled: real queries of which the place is known, to learn from instead.
+            method: ``similarity`` keeps the best similarity as the confidence.
+            cache: embeddings of earlier runs, for ``labelled``.
+            on_progress: called with (stage, photos done, photos in all).
+
+        Raises:
+            CalibrationError: if nothing tells one place of the gallery from another.
+            OptionError: if the rate is no share.
+        """
+        aim = Aim(false_accept_rate, method)
+        progress = _stage("calibrating", on_progress)
+        if labelled is None:
+            calibration = calibrate_gallery(self._file, aim=aim, on_progress=progress)
+        else:
+            calibration = calibrate_labelled(
+                self._file,
+                labelled if isinstance(labelled, Source) else read_source(labelled),
+                self._model(),
+                aim=aim,
+                cache=cache,
+                on_progress=progress,
+            )
+        self.refresh()
+        return calibration
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How the gallery tells KNOWN from UNKNOWN; None where it was never calibrated."""
+        return read_calibration(self._file)
+
+    @property
+    def caution(self) -> str:
+        """What to know of its decisions; see `Locator.caution`."""
+        return self._ready().caution
 
     def refresh(self) -> bool:
         """See what other processes have written since; returns whether anything was."""

@@ -159,6 +159,11 @@ class GalleryFile:
         """Whether photos that are indexed keep a thumbnail."""
         return self._setting("thumbnails") == "yes"
 
+    @property
+    def calibration(self) -> str | None:
+        """How the gallery tells KNOWN from UNKNOWN, as `put_calibration` took it."""
+        return self._setting("calibration")
+
     def check_model(self, card: ModelCard) -> None:
         """Refuse a model whose embeddings cannot be compared with the stored ones.
 
@@ -456,6 +461,11 @@ class GalleryFile:
                 "INSERT OR REPLACE INTO features (id, kind, data) VALUES (?, ?, ?)",
                 ((int(number), kind, data) for number, data in features.items()),
             )
+
+    def put_calibration(self, text: str) -> None:
+        """Keep how the gallery tells KNOWN from UNKNOWN, replacing what was kept before."""
+        with self.store.transaction():
+            self.store.execute("INSERT OR REPLACE INTO meta VALUES ('calibration', ?)", (text,))
 
     def new_revision(self, changed: int) -> None:
         """Mark that so many embeddings were added or removed, in the transaction that did it."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from placewise.calibrating import read_calibration, staleness
 from placewise.errors import GalleryError
 from placewise.gallery_file import GalleryFile, convert_vector
 from placewise.gallery_schema import GALLERY_FORMAT
@@ -42,7 +43,23 @@ def gallery_info(gallery: GalleryFile) -> dict[str, object]:
         "sources": [root for (root,) in sources],
         "format": GALLERY_FORMAT.version,
         "size_bytes": gallery.path.stat().st_size,
+        "calibration": _calibration_info(gallery),
         "ann": ann_info(gallery),
+    }
+
+
+def _calibration_info(gallery: GalleryFile) -> dict[str, object] | None:
+    calibration = read_calibration(gallery)
+    if calibration is None:
+        return None
+    return {
+        "false_accept_rate": calibration.false_accept_rate,
+        "tau": calibration.tau,
+        "expected_rate": calibration.expected_rate,
+        "known_accepted": calibration.known_accepted,
+        "basis": calibration.basis,
+        "made": calibration.made,
+        "stale": bool(staleness(gallery, calibration)),
     }
 
 

@@ -6,11 +6,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from placewise import images, rank
+from placewise.calibrating import read_calibration, rule_for, staleness
 from placewise.core import Photo, Source
 from placewise.embed import embed_photos
 from placewise.errors import ImageError, OptionError
 from placewise.gallery_file import are_unit_rows
-from placewise.openset import DEFAULT_TAU, check_tau
 from placewise.search import ExactSearcher
 from placewise.search.sidecar import SearcherKind, follow, open_searcher
 from placewise.turns import Turns
@@ -18,7 +18,7 @@ from placewise.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from placewise.core import Answer, Embedder, Embeddings, Filter
+    from placewise.core import Answer, Embedder, Embeddings, Filter, Tau
     from placewise.embed import Failure
     from placewise.gallery_file import GalleryFile
 
@@ -34,7 +34,7 @@ class Locator:
         gallery: GalleryFile,
         embedder: Embedder,
         *,
-        tau: float | None = DEFAULT_TAU,
+        tau: Tau = "calibrated",
         searcher: SearcherKind = "auto",
     ) -> None:
         """Load what a search needs.
@@ -42,17 +42,19 @@ class Locator:
         Args:
             gallery: an open gallery; it must stay open, since an ANN index and `refresh` read from it.
             embedder: the model that the gallery was made with.
-            tau: below this confidence an answer is UNKNOWN; None leaves the decision to the caller.
+            tau: ``calibrated`` decides as the gallery was calibrated, and by `openset.DEFAULT_TAU` where it was not; a
+                number is a threshold on the best similarity; None leaves the decision to the caller.
             searcher: ``exact``, ``ann`` (approximate, from the index beside the gallery), or ``auto``: ``ann`` for a
                 large gallery that has an index that fits.
 
         Raises:
             ModelMismatchError: if the gallery holds another model's embeddings.
             GalleryError: if it is damaged, or ``ann`` is asked for and there is no index that fits.
+            CalibrationError: if the calibration is damaged, or none of the photos that it rests on is left.
             OptionError: if tau is no cosine.
         """
         gallery.check_model(embedder.card)
-        self._tau = None if tau is None else check_tau(tau)
+        self._tau: Tau = tau
         self._gallery, self._embedder, self._kind = gallery, embedder, searcher
         self._turns = Turns()
         self._load()
@@ -62,17 +64,24 @@ class Locator:
             self._revision = self._gallery.revision
             self._table = self._gallery.table()
             self._searcher = open_searcher(self._gallery, self._table.ids, self._kind)
+            self._decide()
+
+    def _decide(self) -> None:
+        """Take the rule from the gallery as it is now."""
+        self._calibration = self._gallery.calibration
+        self._rule, self._codes = rule_for(self._gallery, self._table, self._tau)
 
     def refresh(self) -> bool:
         """Bring in what was written to the gallery since; returns whether anything was. Searches wait meanwhile."""
         with self._turns.writing(), self._gallery.reading():
             revision = self._gallery.revision
-            if revision == self._revision:
+            if revision == self._revision and self._gallery.calibration == self._calibration:
                 return False
             if self._gallery.changes_since(self._revision) is not None:
                 self._table = self._gallery.table()
                 follow(self._searcher, self._gallery, self._table.ids)
                 self._revision = revision
+                self._decide()
             else:  # another file has come to this path
                 self._load()
         return True
@@ -81,6 +90,20 @@ class Locator:
     def exact(self) -> bool:
         """Whether it searches exactly."""
         return isinstance(self._searcher, ExactSearcher)
+
+    @property
+    def caution(self) -> str:
+        """What to know of the decisions: that the gallery is not calibrated, or has changed since; empty if nothing."""
+        if self._tau != "calibrated":
+            return ""
+        with self._gallery.reading():
+            calibration = read_calibration(self._gallery)
+            if calibration is None:
+                return (
+                    f"the gallery is not calibrated: tau {self._rule.tau:.2f} on the best similarity is a convention "
+                    f"that promises nothing; run 'placewise calibrate'"
+                )
+            return staleness(self._gallery, calibration)
 
     def locate(self, photo: Path | str | bytes, *, k: int = 5, among: Filter | None = None) -> Answer:
         """Answer for one photo, given as a file's path or as its bytes, with up to ``k`` hits.
@@ -122,8 +145,10 @@ class Locator:
             raise OptionError(message)
         with self._turns.reading():
             ids = None if among is None else self._table.ids_of(among)
-            found = self._searcher.search(embeddings, k, among=ids)
+            found = self._searcher.search(embeddings, max(k, self._rule.hits), among=ids)
+            codes = self._codes[self._table.rows_of(found.ids)]
+            verdicts = self._rule.judge(embeddings, found.similarities, codes)
             return tuple(
-                rank.answer(row, similarities, self._table.photo, tau=self._tau)
-                for row, similarities in zip(found.ids, found.similarities, strict=True)
+                rank.answer(row, similarities, self._table.photo, verdict, k=k, tau=self._rule.tau)
+                for row, similarities, verdict in zip(found.ids, found.similarities, verdicts, strict=True)
             )

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.core import Filter, Photo, Position
-from placewise.errors import OptionError
+from placewise.errors import CalibrationError, OptionError
+from placewise.openset import Places
 
 COLUMNS = "path, place, lat, lon, heading, sequence, frame"
 """The columns of a photo, as `row_of` gives and `photo_of` takes them."""
@@ -94,6 +95,28 @@ class PhotoTable:
     def photos(self) -> tuple[Photo, ...]:
         """All of them, in the order of their ids."""
         return tuple(self.photo(int(number)) for number in self.ids)
+
+    def places(self) -> Places:
+        """What each photo shows: its place; where there are no places, its position, or else its sequence.
+
+        Raises:
+            CalibrationError: if nothing tells one place from another.
+        """
+        if len(self.place_names) > 1:
+            return Places.of_codes(self.place_codes, self.place_names)
+        if not self.place_names and not np.isnan(self._positions[:, 0]).all():
+            return Places.of_positions(self._positions[:, :2])
+        if not self.place_names and len(self._sequence_names) > 1:
+            return Places.of_codes(self._sequence_codes, self._sequence_names, "sequence")
+        message = (
+            f"photos must be of two or more places, or have positions or sequences in their stead, got {len(self)} "
+            f"photos of {len(self.place_names)}; put them into the manifest and index again, or name a tau"
+        )
+        raise CalibrationError(message)
+
+    def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
+        """The rows of ids that are there, in the same shape."""
+        return np.searchsorted(self.ids, ids)
 
     def ids_of(self, chosen: Filter) -> NDArray[np.int64]:
         """The ids, ascending, of the photos that a filter lets through.

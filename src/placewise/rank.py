@@ -8,35 +8,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.core import Answer, Hit
-from placewise.openset import is_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from placewise.core import Photo
+    from placewise.openset import Verdict
 
 
 def answer(
-    ids: NDArray[np.int64], similarities: NDArray[np.float32], photo: Callable[[int], Photo], *, tau: float | None
+    ids: NDArray[np.int64],
+    similarities: NDArray[np.float32],
+    photo: Callable[[int], Photo],
+    verdict: Verdict,
+    *,
+    k: int,
+    tau: float | None,
 ) -> Answer:
-    """Read an answer off one row of search results.
-
-    The place is the best hit's, the confidence its similarity.
+    """Put an answer together from one row of search results and what a rule says of it.
 
     Args:
-        ids: ``(k,)`` best first.
-        similarities: ``(k,)`` descending.
+        ids: ``(H,)`` best first.
+        similarities: ``(H,)`` descending.
         photo: gives the photo of an id.
-        tau: below it the answer is UNKNOWN; None makes no decision.
+        verdict: what the rule says.
+        k: hits that the answer shows.
+        tau: what the rule compared with.
     """
-    hits = tuple(Hit(photo(int(row)), float(similarity)) for row, similarity in zip(ids, similarities, strict=True))
-    if not hits:
-        # An empty gallery knows no place, whatever the threshold.
-        return Answer(known=None if tau is None else False, place=None, confidence=None, hits=())
-    best = hits[0]
-    known = None if tau is None else is_known(best.similarity, tau)
+    names_place = verdict.known is not False and verdict.hit >= 0
     return Answer(
-        known=known, place=None if known is False else best.photo.place, confidence=best.similarity, hits=hits
+        known=verdict.known,
+        place=photo(int(ids[verdict.hit])).place if names_place else None,
+        confidence=verdict.confidence,
+        hits=tuple(
+            Hit(photo(int(row)), float(similarity)) for row, similarity in zip(ids[:k], similarities[:k], strict=True)
+        ),
+        reason=verdict.reason,
+        tau=tau,
     )
 
 

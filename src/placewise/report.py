@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 from placewise import images
 from placewise.errors import ImageError
 from placewise.files import check_output, write_atomically
+from placewise.openset import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from placewise.core import Photo, Source
     from placewise.doctor import Examination
-    from placewise.evaluate import Evaluation, QueryResult
+    from placewise.evaluation import Evaluation, QueryResult
 
 _PANEL = 8
 """Queries shown of each kind of mistake, the most confident mistakes first."""
@@ -47,6 +51,7 @@ def write_report(
         loader=jinja2.PackageLoader("placewise", "templates"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["number"] = _number
+    environment.filters["percent"] = _percent
     thumbnails: dict[Photo, str] = {}
 
     def thumbnail(photo: Photo) -> str:
@@ -59,6 +64,8 @@ def write_report(
         evaluation=evaluation,
         examination=examination,
         panels=_panels(evaluation),
+        curve=_points(evaluation.risk.coverage, evaluation.risk.risk),
+        bins=_bins(evaluation),
         hits_shown=_HITS_SHOWN,
         thumbnail=thumbnail,
     )
@@ -95,6 +102,25 @@ def _panels(evaluation: Evaluation) -> list[tuple[str, str, list[QueryResult]]]:
             pick(lambda r: r.open_set is False and r.confidence >= tau and r.correct, descending=True)[:3],
         ),
     ]
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else percent(share)
+
+
+def _points(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[tuple[float, float, float]]:
+    """Points of a plot, each with a size of 1."""
+    return [(*point, 1.0) for point in zip(x.tolist(), y.tolist(), strict=True)]
+
+
+def _bins(evaluation: Evaluation) -> list[tuple[float, float, float]]:
+    """(probability, share right, share of the queries) of each bin that is not empty."""
+    bins = evaluation.reliability
+    if bins is None:
+        return []
+    share = bins.count / bins.count.sum()
+    rows = zip(bins.confidence.tolist(), bins.accuracy.tolist(), share.tolist(), strict=True)
+    return [row for row in rows if row[2]]
 
 
 def _number(value: float) -> str:

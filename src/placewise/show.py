@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from placewise.core import Answer, ModelCard
     from placewise.demo import Demo
     from placewise.doctor import Examination
-    from placewise.evaluate import Evaluation
+    from placewise.evaluation import Evaluation
     from placewise.indexing import Indexed
+    from placewise.openset import Calibration
 
 _FINDINGS_SHOWN = 5
 
@@ -157,13 +158,15 @@ def info_text(info: Mapping[str, object], faults: Sequence[str] | None) -> str:
 
 def answer_json(name: str, answer: Answer) -> dict[str, object]:
     """What ``locate --json`` prints for one photo."""
-    from placewise.evaluate import hit_json  # 'placewise models list' must not wait for the whole pipeline
+    from placewise.evaluation import hit_json  # 'placewise models list' must not wait for the whole pipeline
 
     return {
         "query": name,
         "known": answer.known,
         "place": answer.place,
         "confidence": answer.confidence,
+        "tau": answer.tau,
+        "reason": answer.reason,
         "hits": [hit_json(hit) for hit in answer.hits],
     }
 
@@ -171,14 +174,70 @@ def answer_json(name: str, answer: Answer) -> dict[str, object]:
 def answer_text(name: str, answer: Answer) -> str:
     """What ``locate`` prints for one photo: the verdict, then a line for each hit."""
     verdict = f"KNOWN {answer.place or '(no place label)'}" if answer.known else "UNKNOWN"
-    confidence = "no photo to compare with" if answer.confidence is None else f"confidence {answer.confidence:.3f}"
     hits = [(f"  {hit.similarity:.3f}", hit.photo.place or "-", str(hit.photo.path)) for hit in answer.hits]
-    return f"{name}: {verdict} ({confidence})" + ("\n" + table(hits) if hits else "")
+    return f"{name}: {verdict} ({answer.reason})" + ("\n" + table(hits) if hits else "")
+
+
+def calibration_text(calibration: Calibration, path: Path) -> str:
+    """What ``calibrate`` prints: the threshold and its promise, other choices, what is mixed up, and the cautions."""
+    parts = [
+        (
+            f"{path}: {calibration.open_set_questions} photos of {calibration.places} places asked "
+            f"without their place, {calibration.known_questions} with it"
+        ),
+        table(
+            [
+                ("Calibration", ""),
+                ("confidence", _confidence_text(calibration)),
+                ("tau", f"{calibration.tau:.4f}"),
+                ("wanted false-accept rate", _share(calibration.false_accept_rate)),
+                ("promise", calibration.promise),
+                ("known, right place", f"{_share(calibration.known_accepted)} expected to be accepted"),
+                ("known, wrong place", f"{_share(calibration.known_wrong)} expected to be accepted"),
+            ]
+        ),
+        table(
+            [
+                ("wanted rate", "tau", "expected rate", "known accepted, right"),
+                *(
+                    (
+                        _share(choice.false_accept_rate),
+                        f"{choice.tau:.4f}",
+                        _share(choice.expected_rate),
+                        _share(choice.known_accepted),
+                    )
+                    for choice in calibration.choices
+                ),
+            ]
+        ),
+    ]
+    if calibration.confusions:
+        heading = f"Mixed up if 95 % of known queries were accepted (rate {_share(calibration.rate_at_95)})"
+        pairs = [(" - ".join(pair.places), f"{pair.photos} photos") for pair in calibration.confusions]
+        parts.append(table([(heading, ""), *pairs]))
+    return "\n\n".join([*parts, *(f"note: {note}" for note in calibration.notes)])
+
+
+def _share(value: float | None) -> str:
+    from placewise.openset import percent
+
+    return "-" if value is None or math.isnan(value) else percent(value)
+
+
+def _confidence_text(calibration: Calibration) -> str:
+    compared = ""
+    if calibration.won is not None and calibration.oscr is not None and calibration.oscr_similarity is not None:
+        compared = f" (OSCR {calibration.oscr:.3f}, of the best similarity {calibration.oscr_similarity:.3f})"
+    if calibration.learned:
+        return f"probability, learned from similarity, contrast and support{compared}"
+    if calibration.confidence:
+        return "probability, from the best similarity: more evidence was not better here"
+    return "the best similarity"
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
     """What ``evaluate`` prints: the dataset, then the tables of the original design and the sweep."""
-    counts, card = evaluation.counts, evaluation.card
+    counts, card, measured = evaluation.counts, evaluation.card, evaluation.open_set
     seconds = ", ".join(f"{stage.replace('_', ' ')} {value:.2f} s" for stage, value in evaluation.seconds.items())
     unlabelled = f", {evaluation.unlabelled_queries} unlabelled" if evaluation.unlabelled_queries else ""
     dataset = (
@@ -200,21 +259,19 @@ def evaluation_text(evaluation: Evaluation) -> str:
             ),
             table(
                 [
-                    (f"Open-set performance at tau {evaluation.tau:.2f}", ""),
+                    (f"Open-set performance at tau {evaluation.tau:.4g} on the {_confidence_of(evaluation)}", ""),
                     ("UNKNOWN precision", _figure(counts.unknown_precision)),
                     ("UNKNOWN recall", _figure(counts.unknown_recall)),
                     ("UNKNOWN F1", _figure(counts.unknown_f1)),
                     ("false positives", f"{counts.false_positives} known queries answered UNKNOWN"),
                     ("false negatives", f"{counts.false_negatives} open-set queries answered KNOWN"),
-                    ("wrong-place rate", _figure(evaluation.open_set["wrong_place_rate"])),
-                    ("AUROC", _figure(evaluation.open_set["auroc"])),
-                    ("FPR95", _figure(evaluation.open_set["fpr95"])),
-                    ("OSCR", _figure(evaluation.open_set["oscr"])),
+                    *((label, _figure(measured[key])) for key, label in _OPEN_SET if key in measured),
                 ]
             ),
+            *([_calibrated_text(evaluation)] if evaluation.calibration else []),
             table(
                 [
-                    ("tau", "precision", "recall", "F1", "false positives", "false negatives"),
+                    ("tau on similarity", "precision", "recall", "F1", "false positives", "false negatives"),
                     *(
                         (
                             f"{tau:.2f}",
@@ -230,6 +287,45 @@ def evaluation_text(evaluation: Evaluation) -> str:
             ),
         )
     )
+
+
+_OPEN_SET = (
+    ("known_accepted_right", "known, right place"),
+    ("wrong_place_rate", "wrong-place rate"),
+    ("auroc", "AUROC"),
+    ("fpr95", "FPR95, of open-set"),
+    ("fpr95_open_set", "FPR95, of known"),
+    ("oscr", "OSCR"),
+    ("gap", "GAP"),
+    ("aurc", "AURC"),
+    ("ece", "ECE"),
+)
+"""The open-set metrics, and what they are called in a table."""
+
+
+def _confidence_of(evaluation: Evaluation) -> str:
+    return "probability" if evaluation.reliability else "best similarity"
+
+
+def _calibrated_text(evaluation: Evaluation) -> str:
+    """What the gallery promised of itself, beside what came true."""
+    calibration = evaluation.calibration
+    assert calibration is not None  # noqa: S101  # only asked for then
+    expected = {choice.false_accept_rate: choice for choice in calibration.choices}
+    rows = [("wanted rate", "tau", "expected rate", "achieved rate", "known accepted, right")]
+    for rate, counts, right in evaluation.choices:
+        choice = expected[rate]
+        rows.append(
+            (
+                _share(rate),
+                f"{choice.tau:.4f}",
+                _share(choice.expected_rate),
+                _share(counts.false_accept_rate),
+                _share(right),
+            )
+        )
+    lines = [f"Calibrated on the gallery alone: {calibration.promise}", table(rows)]
+    return "\n".join([*lines, *(f"note: {note}" for note in calibration.notes)])
 
 
 def demo_text(result: Demo) -> str:

@@ -1,81 +1,15 @@
-"""Retrieval and open-set metrics: arrays in, floats out.
-
-The laws of this module:
-
-* Similarity and confidence are higher-is-better; an answer is UNKNOWN when its confidence is below tau, so a
-  confidence equal to tau is KNOWN.
-* The positive class of every ``unknown_*`` metric is the open-set query.
-* What is undefined (no queries, one class only, nothing predicted) is NaN, never a silent 0 or 1.
-* Ranks count from 1. How ties are ranked is the ranking's business; threshold metrics are exact under ties.
-"""
+"""Metrics of a confidence: does it tell known queries from open-set ones?"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from placewise.errors import OptionError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-Ranks = NDArray[np.integer]
-"""The 1-based ranks of all positives of one query, ascending, ``(P,)``."""
-
-
-def recall_at_k(positive_ranks: Sequence[Ranks], k: int) -> float:
-    """Share of queries with at least one positive among the first ``k`` gallery photos.
-
-    This is the Recall@K of place recognition, which information retrieval calls hit rate. Queries without positives
-    have no place here: exclude them (open-set queries) or pass an empty array to count them as misses.
-
-    Args:
-        positive_ranks: for each query the 1-based ranks of its positives, ascending.
-        k: at least 1; it may exceed the gallery's size.
-
-    Raises:
-        OptionError: if k is below 1.
-
-    >>> recall_at_k([np.array([2, 5]), np.array([1])], 1)
-    0.5
-    """
-    if k < 1:
-        message = f"k must be at least 1, got {k}"
-        raise OptionError(message)
-    if not positive_ranks:
-        return math.nan
-    return float(np.mean([ranks.size > 0 and ranks[0] <= k for ranks in positive_ranks]))
-
-
-def average_precision(ranks: Ranks) -> float:
-    """Item-level average precision over all positives, AP = (1/P) Σ_i i / r_i.
-
-    r_i is the rank of the i-th positive, so i / r_i is the precision at that rank (the finite sum of TREC, not the
-    trapezoids of the revisited Oxford and Paris protocol).
-
-    Args:
-        ranks: the 1-based ranks of *all* positives of one query, ascending, ``(P,)``.
-
-    >>> round(average_precision(np.array([1, 3])), 3)
-    0.833
-    """
-    if ranks.size == 0:
-        return math.nan
-    return float(np.mean(np.arange(1, ranks.size + 1) / ranks))
-
-
-def mean_average_precision(positive_ranks: Sequence[Ranks]) -> float:
-    """Mean of `average_precision` over the queries that have a positive.
-
-    >>> mean_average_precision([np.array([1]), np.array([2]), np.array([], int)])
-    0.75
-    """
-    values = [average_precision(ranks) for ranks in positive_ranks if ranks.size]
-    return float(np.mean(values)) if values else math.nan
+from placewise.metrics.confidences import as_confidences, as_outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +69,7 @@ def open_set_counts(known: ArrayLike, open_set: ArrayLike, tau: float) -> OpenSe
     >>> counts.false_positives, counts.unknown_precision, counts.false_accept_rate
     (1, 0.5, 0.5)
     """
-    known, open_set = _confidences(known), _confidences(open_set)
+    known, open_set = as_confidences(known), as_confidences(open_set)
     if math.isnan(tau):
         message = "tau must be a number, got NaN"
         raise OptionError(message)
@@ -154,8 +88,9 @@ def wrong_place_rate(known: ArrayLike, correct: ArrayLike, tau: float) -> float:
     >>> wrong_place_rate([0.9, 0.8, 0.2, 0.7], [True, False, False, True], 0.5)
     0.25
     """
-    known = _confidences(known)
-    return float(np.mean((known >= tau) & ~np.asarray(correct, bool))) if known.size else math.nan
+    known = as_confidences(known)
+    wrong = ~as_outcomes(correct, known.size)
+    return float(np.mean((known >= tau) & wrong)) if known.size else math.nan
 
 
 def auroc(known: ArrayLike, open_set: ArrayLike) -> float:
@@ -166,19 +101,19 @@ def auroc(known: ArrayLike, open_set: ArrayLike) -> float:
     >>> auroc([0.9, 0.5], [0.5, 0.1])
     0.875
     """
-    known, open_set = _confidences(known), _confidences(open_set)
+    known, open_set = as_confidences(known), as_confidences(open_set)
     return _wins(known, open_set) / known.size if known.size and open_set.size else math.nan
 
 
 def fpr95(known: ArrayLike, open_set: ArrayLike) -> float:
     """Share of open-set queries accepted at the largest tau that accepts at least 95 % of the known ones.
 
-    Known is the positive class here. OpenOOD makes open-set the positive class, which is another number.
+    Known is the positive class here. OpenOOD makes open-set the positive class, which is `fpr95_open_set`.
 
     >>> fpr95([0.9, 0.8, 0.7], [0.75, 0.7, 0.1])
     0.6666666666666666
     """
-    known, open_set = _confidences(known), _confidences(open_set)
+    known, open_set = as_confidences(known), as_confidences(open_set)
     if not (known.size and open_set.size):
         return math.nan
     accepted = -(-95 * known.size // 100)  # the ceiling in integers: 0.95 * 20 is not 19 in floats
@@ -202,10 +137,65 @@ def oscr(known: ArrayLike, correct: ArrayLike, open_set: ArrayLike) -> float:
     >>> oscr([0.9, 0.8, 0.7], [True, True, False], [0.3, 0.2, 0.1])
     0.6666666666666666
     """
-    known, open_set = _confidences(known), _confidences(open_set)
+    known, open_set = as_confidences(known), as_confidences(open_set)
     if not (known.size and open_set.size):
         return math.nan
-    return _wins(known[np.asarray(correct, bool)], open_set) / known.size
+    return _wins(known[as_outcomes(correct, known.size)], open_set) / known.size
+
+
+def fpr95_open_set(known: ArrayLike, open_set: ArrayLike) -> float:
+    """Share of known queries flagged as UNKNOWN at the smallest tau that flags at least 95 % of the open-set ones.
+
+    The convention of OpenOOD: open-set is the positive class. `fpr95` is another number.
+
+    >>> fpr95_open_set([0.9, 0.8, 0.7], [0.75, 0.7, 0.1])
+    0.3333333333333333
+    """
+    known, open_set = as_confidences(known), as_confidences(open_set)
+    if not (known.size and open_set.size):
+        return math.nan
+    flagged = -(-95 * open_set.size // 100)
+    return float(np.mean(known <= np.sort(open_set)[flagged - 1]))
+
+
+def gap(known: ArrayLike, correct: ArrayLike, open_set: ArrayLike) -> float:
+    """Global average precision, or micro-AP, of the Google Landmarks recognition challenges.
+
+    One prediction a query, all queries in one list by descending confidence: GAP = (1/N) Σ_i P(i) · correct(i), where
+    P(i) is the precision of the first i predictions and N the number of known queries. An open-set query is never
+    right, so it lowers P(i). Queries of one confidence are one step: each has the precision at the step's end, and
+    their order does not matter.
+
+    Args:
+        known: confidences of the known queries, ``(N,)``.
+        correct: whether each one's place is right, ``(N,)`` bool.
+        open_set: confidences of the open-set queries, ``(M,)``.
+
+    >>> round(gap([0.9, 0.5], [True, True], [0.7]), 4)
+    0.8333
+    """
+    known = as_confidences(known)
+    if not known.size:
+        return math.nan
+    accepted, right, _ = steps(known, correct, open_set)
+    return float(np.sum(right / accepted * np.diff(right, prepend=0))) / known.size
+
+
+def steps(
+    known: ArrayLike, correct: ArrayLike, open_set: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """What each distinct threshold accepts, from the most confident on.
+
+    Returns:
+        Three arrays ``(S,)``, one entry a distinct confidence: queries accepted, those of them that are right, and
+        queries that have just this confidence.
+    """
+    known, open_set = as_confidences(known), as_confidences(open_set)
+    values = np.concatenate([known, open_set])
+    right = np.concatenate([as_outcomes(correct, known.size), np.zeros(open_set.size, dtype=bool)])
+    _, step, sizes = np.unique(-values, return_inverse=True, return_counts=True)
+    rights = np.bincount(step, right, minlength=len(sizes)).astype(np.int64)
+    return np.cumsum(sizes), np.cumsum(rights), sizes
 
 
 def _wins(known: NDArray[np.float64], open_set: NDArray[np.float64]) -> float:
@@ -214,14 +204,6 @@ def _wins(known: NDArray[np.float64], open_set: NDArray[np.float64]) -> float:
     below = np.searchsorted(ordered, known, side="left")
     not_above = np.searchsorted(ordered, known, side="right")
     return float(np.sum(below + not_above)) / (2 * open_set.size)
-
-
-def _confidences(values: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or np.isnan(array).any():
-        message = f"confidences must be one-dimensional without NaN, got shape {array.shape}"
-        raise OptionError(message)
-    return array
 
 
 def _ratio(part: int, whole: int) -> float:

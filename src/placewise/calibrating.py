@@ -1,0 +1,174 @@
+"""Where a gallery's UNKNOWN begins: learned from the gallery or from labelled queries, kept in it, read from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from placewise.embed import embed_photos
+from placewise.errors import CalibrationError
+from placewise.openset import (
+    DEFAULT_AIM,
+    DEFAULT_TAU,
+    HITS,
+    Aim,
+    CalibratedRule,
+    Calibration,
+    Exam,
+    Places,
+    Questions,
+    Rule,
+    SimilarityRule,
+    calibrate,
+    calibration_from_json,
+    calibration_to_json,
+    cohort_of,
+    evidence_of,
+    self_exam,
+)
+from placewise.search import ExactSearcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from placewise.cache import Cache
+    from placewise.core import Embedder, Embeddings, Photo, Source, Tau
+    from placewise.gallery_file import GalleryFile
+    from placewise.photo_table import PhotoTable
+
+    Progress = Callable[[int, int], None]
+
+
+def read_calibration(gallery: GalleryFile) -> Calibration | None:
+    """The calibration that a gallery holds.
+
+    Raises:
+        CalibrationError: if it is damaged.
+    """
+    text = gallery.calibration
+    return None if text is None else calibration_from_json(text)
+
+
+def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau) -> tuple[Rule, NDArray[np.int64]]:
+    """The rule that decides on a gallery's answers, and the codes of what its photos show, ``(N,)``.
+
+    Args:
+        gallery: the gallery.
+        table: its photos.
+        tau: ``calibrated`` takes `DEFAULT_TAU` where the gallery holds no calibration.
+
+    Raises:
+        CalibrationError: if the calibration is damaged, or none of the photos that it rests on is left.
+        OptionError: if tau is no cosine.
+    """
+    calibration = read_calibration(gallery) if tau == "calibrated" else None
+    if calibration is None:
+        return SimilarityRule(DEFAULT_TAU if tau == "calibrated" else tau), np.full(len(table), -1)
+    codes = table.places().codes
+    ids, cohort = gallery.vectors(np.array(calibration.cohort, dtype=np.int64))
+    return CalibratedRule(calibration, cohort, codes[table.rows_of(ids)]), codes
+
+
+def calibrate_gallery(
+    gallery: GalleryFile,
+    *,
+    aim: Aim = DEFAULT_AIM,
+    on_progress: Progress | None = None,
+) -> Calibration:
+    """Calibrate a gallery on its own photos, and keep the calibration in it.
+
+    Args:
+        gallery: the gallery, with two or more places.
+        aim: what to achieve.
+        on_progress: called with (photos that have asked, in all).
+
+    Raises:
+        CalibrationError: if nothing tells one place of the gallery from another.
+    """
+    with gallery.reading():
+        table, (ids, embeddings), revision = gallery.table(), gallery.matrix(), gallery.revision
+    places = table.places()
+    exam = self_exam(embeddings, places, seed=aim.seed, on_progress=on_progress)
+    calibration = calibrate(exam, names=places.names, ids=ids, unit=places.unit, aim=aim)
+    return _kept(gallery, calibration, revision, basis="gallery")
+
+
+def calibrate_labelled(
+    gallery: GalleryFile,
+    source: Source,
+    embedder: Embedder,
+    *,
+    aim: Aim = DEFAULT_AIM,
+    cache: Cache | None = None,
+    on_progress: Progress | None = None,
+) -> Calibration:
+    """Calibrate a gallery on real queries of which the place is known, and keep the calibration in it.
+
+    Args:
+        gallery: the gallery, with labelled places.
+        source: its labelled queries; those whose place the gallery does not hold are open-set queries.
+        embedder: the gallery's model.
+        aim: what to achieve.
+        cache: embeddings of earlier runs.
+        on_progress: called with (queries embedded, in all).
+
+    Raises:
+        CalibrationError: if the queries hold no open-set queries of two or more places.
+        ModelMismatchError: if the gallery holds another model's embeddings.
+    """
+    gallery.check_model(embedder.card)
+    with gallery.reading():
+        table, (ids, embeddings), revision = gallery.table(), gallery.matrix(), gallery.revision
+    queries = tuple(photo for photo in source.of("query") if photo.place)
+    batches = list(embed_photos(source, queries, embedder, cache=cache, on_progress=on_progress))
+    asked = [photo for batch in batches for photo in batch.photos]
+    vectors = np.concatenate([np.empty((0, embeddings.shape[1]), np.float32), *(batch.embeddings for batch in batches)])
+    exam, names = _labelled_exam(embeddings, table, asked, vectors, aim.seed)
+    calibration = calibrate(exam, names=names, ids=ids, aim=aim)
+    return _kept(gallery, calibration, revision, basis=str(source.root))
+
+
+def _labelled_exam(
+    embeddings: Embeddings, table: PhotoTable, asked: list[Photo], vectors: Embeddings, seed: int
+) -> tuple[Exam, tuple[str, ...]]:
+    """Real queries as an exam, and the names of the places that occur in it."""
+    places = Places.of_labels([*(photo.place for photo in table.photos()), *(photo.place for photo in asked)])
+    held, wanted = places.codes[: len(table)], places.codes[len(table) :]
+    known = np.isin(wanted, held)
+    if known.all():
+        message = (
+            f"labelled queries must hold open-set queries, whose place is not in the gallery, got none of "
+            f"{len(asked)}; leave --labelled out to calibrate on the gallery itself"
+        )
+        raise CalibrationError(message)
+    searcher = ExactSearcher(embeddings.shape[1])
+    searcher.upsert(np.arange(len(embeddings), dtype=np.int64), embeddings)
+    found = searcher.search(vectors, HITS)
+    cohort = cohort_of(held, seed)
+    evidence, column = evidence_of(found.similarities, held[found.ids], vectors @ embeddings[cohort].T, held[cohort])
+    named = held[found.ids[np.arange(len(asked)), column]]
+    questions = Questions(evidence, wanted, named, named == wanted)
+    known, answered = known[column >= 0], questions.take(column >= 0)
+    count = len(np.unique(held[held >= 0]))
+    return Exam(answered.take(known), answered.take(~known), cohort, count, left_out=False), places.names
+
+
+def _kept(gallery: GalleryFile, calibration: Calibration, revision: str, *, basis: str) -> Calibration:
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    calibration = dataclasses.replace(calibration, basis=basis, revision=revision, made=made)
+    gallery.put_calibration(calibration_to_json(calibration))
+    return calibration
+
+
+def staleness(gallery: GalleryFile, calibration: Calibration) -> str:
+    """What has happened to a gallery since it was calibrated, in words; empty if nothing has."""
+    if gallery.revision == calibration.revision:
+        return ""
+    changes = gallery.changes_since(calibration.revision)
+    what = f"embeddings added or removed: {changes}" if changes else "its labels or photos are others"
+    return f"the gallery has changed since it was calibrated: {what}; run 'placewise calibrate' again"

@@ -1,0 +1,51 @@
+"""KNOWN or UNKNOWN: arrays in, a confidence, a threshold and its promise out.
+
+::
+
+    embeddings, Places ──► self_exam ──► Exam ──► calibrate ──► Calibration
+    hits of a query ──► evidence ──► SimilarityRule | CalibratedRule ──► Verdict
+
+The rule everywhere: an answer is KNOWN when its confidence is at least tau, UNKNOWN below it.
+"""
+
+from placewise.openset.calibration import (
+    DEFAULT_AIM,
+    Calibration,
+    calibrate,
+    calibration_from_json,
+    calibration_to_json,
+    percent,
+)
+from placewise.openset.evidence import HITS, evidence_of
+from placewise.openset.exam import Exam, Questions, cohort_of, self_exam
+from placewise.openset.judge import CalibratedRule, Rule, SimilarityRule, Verdict
+from placewise.openset.places import Places
+from placewise.openset.rule import DEFAULT_TAU, SWEEP, Aim, Method, check_rate, check_tau, is_known, sweep
+
+__all__ = [
+    "DEFAULT_AIM",
+    "DEFAULT_TAU",
+    "HITS",
+    "SWEEP",
+    "Aim",
+    "CalibratedRule",
+    "Calibration",
+    "Exam",
+    "Method",
+    "Places",
+    "Questions",
+    "Rule",
+    "SimilarityRule",
+    "Verdict",
+    "calibrate",
+    "calibration_from_json",
+    "calibration_to_json",
+    "check_rate",
+    "check_tau",
+    "cohort_of",
+    "evidence_of",
+    "is_known",
+    "percent",
+    "self_exam",
+    "sweep",
+]

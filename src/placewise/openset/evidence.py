@@ -1,0 +1,72 @@
+"""What speaks for the best place of an answer: three numbers from the hits and from photos of other places."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+EVIDENCE = ("similarity", "contrast", "support")
+"""The columns of the evidence. All of them grow with the similarity of the best place's photos."""
+
+HITS = 20
+"""Hits that the evidence is taken from."""
+
+_LEAST_SPREAD = 1e-3
+"""Below this a background is constant but for rounding."""
+
+
+def evidence_of(
+    similarities: NDArray[Any],
+    places: NDArray[np.int64],
+    background: NDArray[Any],
+    background_places: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The evidence of Q queries, and the column of the hit that names each one's place.
+
+    * similarity: of the best hit that has a place.
+    * contrast: how many standard deviations that lies above the mean similarity to the background, photos of other
+      places; 0 where fewer than two of these are left. Speaker verification normalises its scores against such a
+      cohort (Auckenthaler et al., 2000, T-norm): a query that resembles everything proves nothing by resembling one
+      place.
+    * support: the mean similarity of the best two hits of the place; where the hits show only one photo of it, the
+      last hit stands in for the second, since no other photo of the place can be more similar than that.
+
+    Args:
+        similarities: ``(Q, H)``, descending; -inf where there was no hit.
+        places: ``(Q, H)`` codes of the hits' places; -1 where a hit has none.
+        background: ``(Q, C)`` similarities to photos from all over the gallery; NaN for those to leave out.
+        background_places: ``(C,)`` codes of their places.
+
+    Returns:
+        ``(Q, 3)`` in the order of `EVIDENCE`, NaN where no hit has a place, and ``(Q,)`` columns, -1 there.
+    """
+    similarities = np.asarray(similarities, dtype=np.float64)
+    has_place = (places >= 0) & np.isfinite(similarities)
+    column = np.where(has_place.any(axis=1), has_place.argmax(axis=1), -1)
+    if not similarities.size:
+        return np.full((len(similarities), 3), np.nan), np.full(len(similarities), -1)
+    rows = np.arange(len(similarities))
+    best, named = similarities[rows, column], places[rows, column]
+    of_place = has_place & (places == named[:, None])
+    place_rank = np.cumsum(of_place, axis=1)
+    second = np.where(of_place & (place_rank == 2), similarities, -np.inf).max(axis=1)
+    last = np.where(np.isfinite(similarities), similarities, np.inf).min(axis=1)
+    support = (best + np.where(np.isfinite(second), second, last)) / 2
+    table = np.stack([best, _contrast(best, named, background, background_places), support], axis=1)
+    table[column < 0] = np.nan
+    return table, column
+
+
+def _contrast(
+    best: NDArray[np.float64], named: NDArray[np.int64], background: NDArray[Any], background_places: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    use = np.isfinite(background) & (background_places >= 0) & (background_places != named[:, None])
+    count = use.sum(axis=1)
+    values = np.where(use, background, 0.0).astype(np.float64)
+    mean = values.sum(axis=1) / np.maximum(count, 1)
+    spread = np.sqrt((np.where(use, values - mean[:, None], 0.0) ** 2).sum(axis=1) / np.maximum(count, 1))
+    return np.where(count >= 2, (best - mean) / np.maximum(spread, _LEAST_SPREAD), 0.0)

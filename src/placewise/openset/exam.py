@@ -1,0 +1,175 @@
+"""A gallery examines itself: what would it answer to its own photos, with and without their place in it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from placewise.errors import CalibrationError
+from placewise.openset.evidence import HITS, evidence_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from placewise.core import Embeddings
+    from placewise.openset.places import Places
+
+SAMPLED_PHOTOS = 2_000
+SAMPLED_PLACES = 1_000
+"""So many ask, chosen at random; more would hardly change a quantile, and take long."""
+
+COHORT = 512
+"""Photos that stand for "other places" when a query is judged."""
+
+NEAR_DUPLICATE = 0.95
+"""Photos of one place above this similarity are frames of one burst: they do not count as a match of one another."""
+
+_AT_A_TIME = 1 << 24
+"""Similarities held at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """M questions to a gallery, and the evidence in its answers.
+
+    Attributes:
+        evidence: ``(M, 3)``, see `evidence.evidence_of`.
+        groups: ``(M,)`` what the asking photo shows: questions of one group depend on one another.
+        named: ``(M,)`` code of the place that the best hit names.
+        right: ``(M,)`` whether that is the place that the asking photo shows.
+    """
+
+    evidence: NDArray[np.float64]
+    groups: NDArray[np.int64]
+    named: NDArray[np.int64]
+    right: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def take(self, rows: NDArray[Any]) -> Questions:
+        """Some of them."""
+        return Questions(self.evidence[rows], self.groups[rows], self.named[rows], self.right[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """Known and open-set questions to one gallery.
+
+    Attributes:
+        known: photos whose place was in the gallery when they asked.
+        open_set: photos whose place was not.
+        cohort: ``(C,)`` rows of the gallery photos that stand for "other places".
+        places: the number of places that a query is compared with, the left-out one included.
+        left_out: whether a place was taken away for each open-set question.
+    """
+
+    known: Questions
+    open_set: Questions
+    cohort: NDArray[np.int64]
+    places: int
+    left_out: bool
+
+
+def self_exam(
+    embeddings: Embeddings, places: Places, *, seed: int = 0, on_progress: Callable[[int, int], None] | None = None
+) -> Exam:
+    """Let the photos of a gallery ask it, twice each: with their place in it, and with their whole place taken away.
+
+    With it, a photo and the near-duplicates of it are taken away; a photo whose place has no other one then asks only
+    the second question. Photos without a place neither ask nor answer.
+
+    Args:
+        embeddings: ``(N, dim)`` float32, rows of unit length.
+        places: what each of the N photos shows.
+        seed: chooses the photos that ask, where there are more than `SAMPLED_PHOTOS`, and the cohort.
+        on_progress: called with (photos that have asked, in all).
+
+    Raises:
+        CalibrationError: if there are fewer than two places.
+    """
+    if places.count < 2:
+        message = f"a gallery that examines itself must hold photos of two or more places, got {places.count}"
+        msg = f"{message}; name a tau"
+        raise CalibrationError(msg)
+    asking = _sample(places, np.random.default_rng(seed))
+    cohort = cohort_of(places.codes, seed)
+    step = max(1, _AT_A_TIME // len(embeddings))
+    known, open_set = [], []
+    for start in range(0, len(asking), step):
+        rows = asking[start : start + step]
+        both = _ask(embeddings, places, rows, cohort)
+        known.append(both[0])
+        open_set.append(both[1])
+        if on_progress:
+            on_progress(start + len(rows), len(asking))
+    return Exam(_joined(known), _joined(open_set), cohort, places.count, left_out=True)
+
+
+def cohort_of(codes: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
+    """Rows of photos that stand for "other places": all that have a place, or `COHORT` of them at random."""
+    return np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(codes >= 0))[:COHORT])
+
+
+def _ask(
+    embeddings: Embeddings, places: Places, rows: NDArray[np.int64], cohort: NDArray[np.int64]
+) -> tuple[Questions, Questions]:
+    """The known and the open-set questions of some rows."""
+    similarities = embeddings[rows] @ embeddings.T
+    similarities[:, places.codes < 0] = -np.inf
+    same, not_apart = places.same(rows), places.not_apart(rows)
+    without_place = np.where(not_apart, -np.inf, similarities)
+    match = same & (similarities < NEAR_DUPLICATE)
+    match[np.arange(len(rows)), rows] = False
+    with_place = np.where(match, similarities, without_place)
+    asks = match.any(axis=1)
+    known = _questions(with_place[asks], same[asks], places, rows[asks], cohort)
+    answered = np.isfinite(without_place).any(axis=1)  # by position, all may lie near one another
+    return known, _questions(without_place[answered], same[answered], places, rows[answered], cohort)
+
+
+def _questions(
+    similarities: NDArray[Any],
+    same: NDArray[np.bool_],
+    places: Places,
+    rows: NDArray[np.int64],
+    cohort: NDArray[np.int64],
+) -> Questions:
+    """Read the answers off similarities in which all that is taken away is -inf."""
+    kept = min(HITS, similarities.shape[1])
+    best = np.argpartition(-similarities, kept - 1, axis=1)[:, :kept]
+    order = np.argsort(-np.take_along_axis(similarities, best, axis=1), axis=1, kind="stable")
+    best = np.take_along_axis(best, order, axis=1)
+    evidence, column = evidence_of(
+        np.take_along_axis(similarities, best, axis=1),
+        places.codes[best],
+        similarities[:, cohort],
+        places.codes[cohort],
+    )
+    hit = best[np.arange(len(rows)), column]
+    return Questions(evidence, places.codes[rows], places.codes[hit], same[np.arange(len(rows)), hit])
+
+
+def _sample(places: Places, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows that ask: photos of different places in turn, so that no place drowns the others."""
+    rows = rng.permutation(places.labelled)
+    chosen = rng.permutation(places.count)[:SAMPLED_PLACES]
+    rows = rows[np.isin(places.codes[rows], chosen)]
+    order = np.argsort(places.codes[rows], kind="stable")
+    _, first = np.unique(places.codes[rows][order], return_index=True)
+    turn = np.empty(len(rows), dtype=np.int64)
+    turn[order] = np.arange(len(rows)) - np.repeat(first, np.diff([*first, len(rows)]))
+    return np.sort(rows[np.argsort(turn, kind="stable")][:SAMPLED_PHOTOS])
+
+
+def _joined(parts: list[Questions]) -> Questions:
+    return Questions(
+        np.concatenate([part.evidence for part in parts]),
+        np.concatenate([part.groups for part in parts]),
+        np.concatenate([part.named for part in parts]),
+        np.concatenate([part.right for part in parts]),
+    )

@@ -1,0 +1,164 @@
+"""Hits → Verdict: the two rules that decide KNOWN or UNKNOWN, and say why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from placewise.errors import CalibrationError
+from placewise.openset.evidence import HITS, evidence_of
+from placewise.openset.rule import check_tau, is_known
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from placewise.core import Embeddings
+    from placewise.openset.calibration import Calibration
+
+_LEAST_COHORT = 2
+
+
+class Verdict(NamedTuple):
+    """What a rule says of one query.
+
+    Attributes:
+        known: whether it is accepted; None if the rule decides nothing.
+        confidence: what tau was compared with; None where there was nothing to compare.
+        reason: why, in one line.
+        hit: the column of the hit that names the place; -1 where none does.
+    """
+
+    known: bool | None
+    confidence: float | None
+    reason: str
+    hit: int
+
+
+class Rule(Protocol):
+    """Decides on answers."""
+
+    @property
+    def hits(self) -> int:
+        """The number of hits that it wants to see."""
+
+    @property
+    def tau(self) -> float | None:
+        """What it compares the confidence with."""
+
+    def judge(self, queries: Embeddings, similarities: NDArray[Any], places: NDArray[np.int64]) -> tuple[Verdict, ...]:
+        """Judge Q queries by their hits.
+
+        Args:
+            queries: ``(Q, dim)`` unit rows.
+            similarities: ``(Q, H)`` of the hits, descending.
+            places: ``(Q, H)`` codes of the hits' places, -1 where a hit has none.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarityRule:
+    """The original design's rule: the best similarity against a fixed tau; None leaves the decision to the caller."""
+
+    tau: float | None
+    hits: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a tau that is no cosine."""
+        if self.tau is not None:
+            check_tau(self.tau)
+
+    def judge(
+        self,
+        queries: Embeddings,
+        similarities: NDArray[Any],
+        places: NDArray[np.int64],  # noqa: ARG002  # what the other rule looks at
+    ) -> tuple[Verdict, ...]:
+        """See `Rule.judge`."""
+        if not similarities.shape[1]:
+            return (_nothing(self.tau),) * len(queries)
+        return tuple(_by_similarity(float(best), self.tau) for best in similarities[:, 0])
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedRule:
+    """The rule of a calibration.
+
+    Attributes:
+        calibration: what was learned.
+        cohort: ``(C, dim)`` embeddings of the photos that stand for other places.
+        cohort_places: ``(C,)`` codes of their places.
+    """
+
+    calibration: Calibration
+    cohort: Embeddings
+    cohort_places: NDArray[np.int64]
+    hits: int = HITS
+
+    def __post_init__(self) -> None:
+        """Refuse a calibration whose photos are gone."""
+        if self.calibration.cohort and len(self.cohort) < _LEAST_COHORT:
+            message = "the photos that a calibration rests on must be in the gallery, got none of them"
+            msg = f"{message}; run 'placewise calibrate' again"
+            raise CalibrationError(msg)
+
+    @property
+    def tau(self) -> float:
+        """The calibrated threshold."""
+        return self.calibration.tau
+
+    def judge(self, queries: Embeddings, similarities: NDArray[Any], places: NDArray[np.int64]) -> tuple[Verdict, ...]:
+        """See `Rule.judge`. Hits without a place are passed over."""
+        background = queries @ self.cohort.T
+        evidence, columns = evidence_of(similarities, places, background, self.cohort_places)
+        model = self.calibration.confidence
+        if model is None:
+            values, parts = evidence[:, 0], np.zeros_like(evidence)
+        else:
+            values, parts = model(evidence), model.parts(evidence)
+        return tuple(
+            self._verdict(*row) for row in zip(values.tolist(), evidence, parts, columns.tolist(), strict=True)
+        )
+
+    def _verdict(
+        self, confidence: float, evidence: NDArray[np.float64], parts: NDArray[np.float64], column: int
+    ) -> Verdict:
+        if column < 0:
+            return _nothing(self.tau)
+        known = is_known(confidence, self.tau)
+        why = self._why(known, evidence, parts)
+        return Verdict(known, confidence, f"{_compared('confidence', confidence, self.tau)}: {why}", column)
+
+    def _why(self, known: bool, evidence: NDArray[np.float64], parts: NDArray[np.float64]) -> str:  # noqa: FBT001
+        similarity, contrast, support = evidence.tolist()
+        if not self.calibration.learned:
+            so = "above" if known else "within"
+            return f"the best similarity, {similarity:.3f}, is {so} what photos of unknown places reach"
+        facts = (
+            f"best similarity {similarity:.3f}",
+            f"{contrast:.1f} deviations above other places",
+            f"best two photos of the place {support:.3f} on average",
+        )
+        if known:
+            return ", ".join(facts)
+        return f"too little for this gallery is the {_NOUNS[int(parts.argmin())]} ({', '.join(facts)})"
+
+
+_NOUNS = ("best similarity", "contrast to other places", "support by a second photo")
+
+
+def _by_similarity(best: float, tau: float | None) -> Verdict:
+    if tau is None:
+        return Verdict(None, best, f"best similarity {best:.3f}, nothing decided", 0)
+    return Verdict(is_known(best, tau), best, _compared("best similarity", best, tau), 0)
+
+
+def _nothing(tau: float | None) -> Verdict:
+    # A gallery without photos knows no place, whatever the threshold.
+    return Verdict(None if tau is None else False, None, "no photo of a place to compare with", -1)
+
+
+def _compared(noun: str, value: float, tau: float) -> str:
+    digits = next((n for n in (3, 6, 9) if f"{value:.{n}f}" != f"{tau:.{n}f}"), 17)
+    return f"{noun} {value:.{digits}f} {'>=' if is_known(value, tau) else '<'} tau {tau:.{digits}f}"

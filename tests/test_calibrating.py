@@ -1,0 +1,356 @@
+"""A gallery keeps where its UNKNOWN begins, decides by it, and says when it has become stale."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration, staleness
+from placewise.core import Photo, Position
+from placewise.errors import CalibrationError, GalleryError, ModelMismatchError
+from placewise.evaluate import evaluate_source
+from placewise.gallery import Gallery
+from placewise.gallery_file import GalleryFile
+from placewise.indexing import index_source
+from placewise.locate import Locator
+from placewise.manifest import read_source
+from placewise.models import load_model
+from placewise.openset import Aim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.conftest import TinyModel
+
+    from placewise.core import Embeddings
+
+
+def rows_of(places: int, photos: int, *, seed: int = 0) -> Embeddings:
+    """Embeddings of 48 dimensions: places that differ, photos of each with some noise."""
+    rng = np.random.default_rng(seed)
+    rows = np.repeat(rng.normal(size=(places, 48)), photos, axis=0)
+    rows = rows + rng.normal(size=rows.shape)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def photos_of(places: int, photos: int, make: Callable[[int], Photo] | None = None) -> list[Photo]:
+    """Photos for `rows_of`: labelled, unless something else is made of the number of a place."""
+    made = make or (lambda number: Photo(PurePosixPath("x"), "gallery", f"place {number}"))
+    return [
+        Photo(PurePosixPath(f"{n}.jpg"), "gallery", photo.place, photo.position, photo.sequence)
+        for n in range(places * photos)
+        for photo in [made(n // photos)]
+    ]
+
+
+@pytest.fixture
+def gallery(tmp_path: Path, tiny_model: TinyModel) -> GalleryFile:
+    """An open gallery of 12 places with 6 photos each."""
+    opened = GalleryFile.open_for(tmp_path / "city.gallery", tiny_model.card)
+    opened.upsert(photos_of(12, 6), rows_of(12, 6))
+    return opened
+
+
+def test_a_calibration_is_kept_in_the_file(gallery: GalleryFile) -> None:
+    """It is there when the file is opened again, with where it came from, and does not make itself stale."""
+    assert read_calibration(gallery) is None
+
+    made = calibrate_gallery(gallery, aim=Aim(0.1))
+    gallery.close()
+
+    with GalleryFile.open(gallery.path) as again:
+        kept = read_calibration(again)
+        assert kept == made
+        assert (made.basis, made.revision, made.false_accept_rate) == ("gallery", again.revision, 0.1)
+        assert made.made.endswith("+00:00")
+        assert staleness(again, made) == ""
+
+
+def test_changes_make_it_stale_and_say_what_changed(gallery: GalleryFile) -> None:
+    """Photos added and labels changed are both said, and a calibration of another file's history too."""
+    made = calibrate_gallery(gallery)
+    extra = Photo(PurePosixPath("new.jpg"), "gallery", "elsewhere")
+
+    gallery.upsert([extra], rows_of(1, 1, seed=5))
+    assert staleness(gallery, made) == (
+        "the gallery has changed since it was calibrated: embeddings added or removed: 1; "
+        "run 'placewise calibrate' again"
+    )
+    made = calibrate_gallery(gallery)
+    gallery.relabel([Photo(PurePosixPath("new.jpg"), "gallery", "another place")])
+    assert "its labels or photos are others" in staleness(gallery, made)
+
+
+def test_a_locator_decides_by_the_calibration(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """Photos of known places are KNOWN with a probability and a reason, photos of new ones UNKNOWN, as calibrated."""
+    made = calibrate_gallery(gallery, aim=Aim(0.1))
+    unknown = rows_of(40, 1, seed=9)
+
+    locator = Locator(gallery, tiny_model)
+    answers = locator.answers(np.concatenate([gallery.contents().embeddings[::6], unknown]), k=3)
+
+    assert made.learned
+    for number, answer in enumerate(answers):
+        assert answer.tau == made.tau
+        assert answer.confidence is not None
+        assert 0 <= answer.confidence <= 1
+        assert answer.known is (answer.confidence >= made.tau)
+        if number < 12:
+            assert (answer.known, answer.place) == (True, f"place {number}")
+        assert answer.known or answer.place is None
+        assert answer.reason.startswith("confidence ")
+        assert len(answer.hits) == 3
+    assert np.mean([bool(answer.known) for answer in answers[12:]]) <= 0.2
+    assert locator.caution == ""
+
+
+def test_the_answer_does_not_depend_on_the_hits_shown(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """One hit or thirty: the confidence and the verdict are the same."""
+    calibrate_gallery(gallery)
+    locator = Locator(gallery, tiny_model)
+    query = rows_of(12, 6)[:1]
+
+    (one,), (many,) = locator.answers(query, k=1), locator.answers(query, k=30)
+
+    assert (one.known, one.confidence, one.reason) == (many.known, many.confidence, many.reason)
+    assert (len(one.hits), len(many.hits)) == (1, 30)
+
+
+def test_without_a_calibration_the_locator_says_so(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """The convention decides, with a caution; a fixed tau needs none, and overrides a calibration."""
+    plain = Locator(gallery, tiny_model)
+    (answer,) = plain.answers(rows_of(12, 6)[:1])
+    assert answer.tau == 0.5
+    assert plain.caution.startswith("the gallery is not calibrated: tau 0.50 on the best similarity is a convention")
+
+    calibrate_gallery(gallery)
+    fixed = Locator(gallery, tiny_model, tau=0.7)
+    (answer,) = fixed.answers(rows_of(12, 6)[:1])
+    assert (answer.tau, answer.confidence) == (0.7, answer.hits[0].similarity)
+    assert fixed.caution == ""
+
+
+def test_a_locator_sees_a_new_calibration_when_refreshed(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """Another process calibrates: the photos have not changed, but the answers do."""
+    locator = Locator(gallery, tiny_model)
+    assert locator.answers(rows_of(12, 6)[:1])[0].tau == 0.5
+
+    with GalleryFile.open(gallery.path) as other:
+        made = calibrate_gallery(other)
+
+    assert locator.refresh()
+    assert locator.answers(rows_of(12, 6)[:1])[0].tau == made.tau
+    assert not locator.refresh()
+
+
+def test_a_stale_calibration_still_decides(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """After photos were removed, some of the cohort among them, answers are given and the caution is too."""
+    calibrate_gallery(gallery)
+    gallery.remove([f"{number}.jpg" for number in range(0, 72, 2)])
+
+    locator = Locator(gallery, tiny_model)
+
+    assert locator.answers(rows_of(12, 6)[:1])[0].confidence is not None
+    assert "embeddings added or removed: 36" in locator.caution
+
+
+def test_photos_without_a_place_are_passed_over(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """The best hit has no label: the place and the confidence come from the best one that has."""
+    calibrate_gallery(gallery)
+    query = rows_of(12, 6)[:1]
+    (before,) = Locator(gallery, tiny_model).answers(query)
+
+    gallery.upsert([Photo(PurePosixPath("unlabelled.jpg"), "gallery")], query)
+    (after,) = Locator(gallery, tiny_model).answers(query, k=1)
+
+    assert after.place == before.place == "place 0"
+    assert after.confidence == pytest.approx(before.confidence)
+
+
+@pytest.mark.parametrize(
+    ("make", "unit"),
+    [
+        (lambda number: Photo(PurePosixPath("x"), "gallery", position=Position(48 + number / 100, 16)), "position"),
+        (lambda number: Photo(PurePosixPath("x"), "gallery", sequence=f"walk {number}"), "sequence"),
+    ],
+)
+def test_positions_or_sequences_stand_for_places(
+    tmp_path: Path, tiny_model: TinyModel, make: Callable[[int], Photo], unit: str
+) -> None:
+    """Without labels, a gallery calibrates by where its photos were taken, or by their sequences, to the same tau."""
+    with GalleryFile.open_for(tmp_path / "other.gallery", tiny_model.card) as gallery:
+        gallery.upsert(photos_of(12, 6, make), rows_of(12, 6))
+
+        made = calibrate_gallery(gallery, aim=Aim(0.1, "similarity"))
+        (answer,) = Locator(gallery, tiny_model).answers(rows_of(12, 6)[:1])
+
+    assert made.unit == unit
+    assert made.places == 12
+    assert answer.known
+    assert answer.place is None
+
+
+def test_a_gallery_without_places_is_refused(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """Nothing tells one place from another, and the line says what would."""
+    with GalleryFile.open_for(tmp_path / "none.gallery", tiny_model.card) as gallery:
+        gallery.upsert(photos_of(3, 2, lambda _: Photo(PurePosixPath("x"), "gallery")), rows_of(3, 2))
+
+        with pytest.raises(CalibrationError, match=r"^photos must be of two or more places, or have positions or seq"):
+            calibrate_gallery(gallery)
+
+
+def test_a_damaged_calibration_is_refused(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """It never decides; a fixed tau still does."""
+    gallery.put_calibration("{}")
+
+    with pytest.raises(CalibrationError, match="must be readable"):
+        Locator(gallery, tiny_model)
+    assert Locator(gallery, tiny_model, tau=0.5).answers(rows_of(1, 1))
+
+
+def test_labelled_queries_calibrate_instead(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path, save_photo: Callable[..., Path]
+) -> None:
+    """Real known and open-set queries give the threshold, and the calibration says where it comes from."""
+    rows = tiny_dataset.read_text(encoding="utf-8").splitlines()
+    for place in range(6, 20):
+        save_photo(tiny_dataset.parent / f"q{place}.png", place=place)
+        rows.append(f"q{place}.png,place {place},query")
+    tiny_dataset.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    source = read_source(tiny_dataset)
+    with GalleryFile.open_for(tmp_path / "city.gallery", tiny_model.card) as gallery:
+        index_source(source, gallery, tiny_model)
+
+        made = calibrate_labelled(gallery, source, tiny_model, aim=Aim(0.2))
+
+        assert (made.known_questions, made.open_set_questions, made.places) == (4, 16, 4)
+        assert made.basis == str(source.root)
+        assert made.expected_rate <= 0.2
+        assert read_calibration(gallery) == made
+
+
+def test_labelled_queries_must_hold_open_set_ones(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
+    """Known queries alone say nothing of a false-accept rate; another model's gallery is refused too."""
+    lines = tiny_dataset.read_text(encoding="utf-8").splitlines()
+    tiny_dataset.write_text("\n".join(line for line in lines if "p4/" not in line and "p5/" not in line), "utf-8")
+    source = read_source(tiny_dataset)
+    with GalleryFile.open_for(tmp_path / "city.gallery", tiny_model.card) as gallery:
+        index_source(source, gallery, tiny_model)
+
+        with pytest.raises(CalibrationError, match=r"^labelled queries must hold open-set queries, .* got none of 4;"):
+            calibrate_labelled(gallery, source, tiny_model)
+        other = type(tiny_model)("another")
+        with pytest.raises(ModelMismatchError):
+            calibrate_labelled(gallery, source, other)
+
+
+def test_the_gallery_class_calibrates_while_others_locate(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """`Gallery.calibrate` changes the decisions of its own answers at once; threads that locate meanwhile go on."""
+    gallery.close()
+    photo = np.zeros((8, 8, 3), np.uint8)
+    photo[:4] = 255
+    from placewise.images import thumbnail
+
+    data = thumbnail(photo, longer_side=8)
+    with Gallery.open(gallery.path, embedder=tiny_model) as opened:
+        errors: list[BaseException] = []
+        stop = threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                try:
+                    opened.locate(data)
+                except BaseException as error:  # noqa: BLE001
+                    errors.append(error)
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        assert opened.calibration is None
+        made = opened.calibrate(false_accept_rate=0.1)
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+        assert errors == []
+        assert opened.calibration == made
+        assert opened.locate(data).tau == made.tau
+        assert opened.caution == ""
+
+
+def test_a_read_only_gallery_is_not_calibrated(gallery: GalleryFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file cannot be written, the error is the gallery's, and no half calibration is left."""
+
+    def refuse(*_: object) -> None:
+        message = "disk full"
+        raise GalleryError(message)
+
+    monkeypatch.setattr(type(gallery.store), "execute", _but_writes(type(gallery.store).execute, refuse))
+
+    with pytest.raises(GalleryError, match="disk full"):
+        calibrate_gallery(gallery)
+    monkeypatch.undo()
+    assert read_calibration(gallery) is None
+
+
+def _but_writes(execute: Callable[..., object], refuse: Callable[..., None]) -> Callable[..., object]:
+    def guarded(store: object, statement: str, values: Sequence[object] = ()) -> object:
+        if "calibration" in statement and statement.startswith("INSERT"):
+            refuse()
+        return execute(store, statement, values)
+
+    return guarded
+
+
+# ---- on real photos -------------------------------------------------------------------------------------------------
+
+
+def test_66_landmarks_find_every_unknown_by_themselves(photos_root: Path) -> None:
+    """The original experiment, calibrated on its 37 gallery photos alone: UNKNOWN recall 1."""
+    source = read_source(photos_root / "landmarks" / "manifest-66.csv")
+
+    evaluation = evaluate_source(source, load_model())
+
+    assert evaluation.counts.unknown_recall == 1
+    assert evaluation.counts.unknown_precision >= 0.5
+    assert evaluation.calibration is not None
+    assert any("5 places are few" in note for note in evaluation.calibration.notes)
+
+
+def test_the_learned_confidence_is_better_on_the_landmarks(photos_root: Path) -> None:
+    """AUROC and OSCR are above those of the best similarity, and the achieved rate lies in the printed interval."""
+    source = read_source(photos_root / "landmarks" / "manifest.csv")
+    embedder = load_model()
+
+    learned, plain = (evaluate_source(source, embedder, tau=Aim(0.05, method)) for method in ("auto", "similarity"))
+
+    assert learned.calibration is not None
+    assert plain.open_set["auroc"] == pytest.approx(0.917, abs=0.005)
+    assert learned.open_set["auroc"] > plain.open_set["auroc"] + 0.005
+    assert learned.open_set["oscr"] > plain.open_set["oscr"] + 0.005
+    low, high = learned.calibration.interval
+    assert low <= learned.counts.false_accept_rate <= high
+    assert learned.open_set["known_accepted_right"] > plain.open_set["known_accepted_right"]
+    assert learned.open_set["ece"] < 0.1
+
+
+def test_floors_that_look_alike_are_said_to(photos_root: Path) -> None:
+    """In the tower nearly no known query can be accepted at a rate of 5 %, and the hallways are named as the reason."""
+    source = read_source(photos_root / "tower" / "manifest.csv")
+
+    evaluation = evaluate_source(source, load_model())
+
+    calibration = evaluation.calibration
+    assert calibration is not None
+    assert calibration.known_accepted is not None
+    assert calibration.known_accepted < 0.2
+    assert any(note.startswith("at this rate only") for note in calibration.notes)
+    first, second = calibration.confusions[0].places
+    assert first.endswith("hallway")
+    assert second.endswith("hallway")
+    assert first != second
+    assert evaluation.open_set["known_accepted_right"] == pytest.approx(calibration.known_accepted, abs=0.05)
