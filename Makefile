@@ -43,9 +43,9 @@ setup: .venv/dev
 
 # Renews the pinned versions; needs uv.
 lock:
-	uv pip compile pyproject.toml --group build --universal --generate-hashes --python-version 3.11 --no-header \
+	uv pip compile pyproject.toml --group build --universal --generate-hashes --no-strip-extras --python-version 3.11 --no-header \
 		--upgrade --output-file requirements.txt
-	uv pip compile pyproject.toml --group build --group dev --universal --generate-hashes --python-version 3.11 \
+	uv pip compile pyproject.toml --group build --group dev --universal --generate-hashes --no-strip-extras --python-version 3.11 \
 		--no-header --upgrade --constraints requirements.txt --output-file requirements-dev.txt
 
 clean:
