@@ -182,6 +182,17 @@ def test_exchangeable_scores_reach_the_nominal_rate(correlation: float, rate: fl
     assert np.mean(inside) >= 0.9
 
 
+def test_more_places_make_a_narrower_interval() -> None:
+    """It is for a third as many new places as have asked, and for no fewer than five."""
+    rng = np.random.default_rng(0)
+    few, many = (threshold(rng.normal(size=6 * count), np.repeat(np.arange(count), 6), 0.1) for count in (12, 600))
+
+    assert (few.new_places, many.new_places) == (5, 200)
+    assert few.interval[1] - few.interval[0] > 0.2
+    assert many.interval[1] - many.interval[0] < 0.07
+    assert many.interval[0] < 0.1 < many.interval[1]
+
+
 def test_the_ends_are_conformal_prediction_over_photos_and_over_places() -> None:
     """Independent photos count one each; photos that always agree count one a place."""
     lone = threshold(np.arange(1.0, 100.0), np.arange(99), 0.05)
@@ -446,7 +457,7 @@ def test_reasons_name_what_decided() -> None:
     assert good.known
     assert good.reason.startswith(f"confidence {good.confidence:.3f} >= tau 0.500: best similarity 0.950, ")
     assert bad.known is False
-    assert "too little for this gallery is the " in bad.reason
+    assert ": weakest is the " in bad.reason
     assert none == (False, None, "no photo of a place to compare with", -1)
     assert openset.SimilarityRule(0.5).judge(rows[:1], np.array([[0.4999]]), codes[:1, None])[0].reason == (
         "best similarity 0.499900 < tau 0.500000"

@@ -14,7 +14,7 @@ import numpy as np
 from placewise import metrics
 from placewise.errors import CalibrationError
 from placewise.openset.confidence import ALL_EVIDENCE, SIMILARITY_ONLY, Confidence, fit, out_of_fold
-from placewise.openset.conformal import NEW_PLACES, STATED_SHARE, Threshold, threshold
+from placewise.openset.conformal import STATED_SHARE, Threshold, threshold
 from placewise.openset.rule import Aim, Method
 
 if TYPE_CHECKING:
@@ -89,8 +89,9 @@ class Calibration:
         confidence: evidence → probability; None where the confidence is the best similarity itself.
         learned: whether it uses more than the best similarity.
         expected_rate: the probability that a photo of a new place is accepted.
-        interval: the share that is accepted of the photos of `conformal.NEW_PLACES` or more new places lies in it in
+        interval: the share that is accepted of the photos of ``new_places`` or more new places lies in it in
             `conformal.STATED_SHARE` of cases.
+        new_places: see there.
         known_accepted: the expected share of known queries that are accepted with the right place.
         known_wrong: … with a wrong place.
         rate_at_95: the expected false-accept rate at the tau that accepts 95 % of the known questions.
@@ -117,6 +118,7 @@ class Calibration:
     learned: bool
     expected_rate: float
     interval: tuple[float, float]
+    new_places: int
     known_accepted: float | None
     known_wrong: float | None
     rate_at_95: float | None
@@ -142,7 +144,7 @@ class Calibration:
         low, high = (percent(limit) for limit in self.interval)
         return (
             f"{percent(self.expected_rate)} of the photos of unknown places are expected to be accepted; "
-            f"{low} to {high} in {10 * STATED_SHARE:.0f} of 10 sets of {NEW_PLACES} or more new places"
+            f"{low} to {high} in {10 * STATED_SHARE:.0f} of 10 sets of {self.new_places} or more new places"
         )
 
     @property
@@ -212,6 +214,7 @@ def calibrate(
         learned=learned,
         expected_rate=cut.expected_rate,
         interval=cut.interval,
+        new_places=cut.new_places,
         known_accepted=float(np.mean(accepted & right)) if asked else None,
         known_wrong=float(np.mean(accepted & ~right)) if asked else None,
         rate_at_95=metrics.fpr95(known, open_set) if asked else None,

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 STATED_SHARE = 0.90
 """The share of sets of new places whose rate lies in the printed interval."""
 
-NEW_PLACES = 5
-"""The interval is for the photos of so many new places or more; of fewer, the rate may be anything."""
+LEAST_NEW_PLACES = 5
+"""The interval is for the photos of so many new places, or a third as many as have asked if that is more, and for
+those of more places; of fewer, the rate may be anything."""
 
 _COMPUTED_SHARE = 0.95
 """What the interval is computed for: ρ is itself only estimated, which costs some of it."""
@@ -46,7 +47,8 @@ class Threshold:
         tau: at or above it, an answer is KNOWN.
         expected_rate: the probability that a photo of a new place is accepted.
         interval: between these lies, in `STATED_SHARE` of cases, the share that is accepted of the photos of
-            `NEW_PLACES` or more new places.
+            ``new_places`` or more new places.
+        new_places: see there.
         effective_size: so many independent questions are these worth.
         intraclass: the correlation of the questions of one place.
     """
@@ -54,6 +56,7 @@ class Threshold:
     tau: float
     expected_rate: float
     interval: tuple[float, float]
+    new_places: int
     effective_size: float
     intraclass: float
 
@@ -84,6 +87,7 @@ def threshold(scores: ArrayLike, groups: ArrayLike, rate: float, *, places: int 
         message = f"open-set questions must come from two or more places, got {len(sizes)}"
         msg = f"{message}; name a tau, or add photos of other places"
         raise CalibrationError(msg)
+    new_places = max(LEAST_NEW_PLACES, len(sizes) // 3)
     growth = 1.0 if places is None else places / (places - 1)
     correlation = intraclass(values, labels)
     weights, size = _weights(group, sizes, correlation)
@@ -96,7 +100,8 @@ def threshold(scores: ArrayLike, groups: ArrayLike, rate: float, *, places: int 
     return Threshold(
         tau=float(np.nextafter(highest_refused, np.inf)),
         expected_rate=expected,
-        interval=_interval(expected, group, sizes, max(correlation, _LEAST_CORRELATION)),
+        interval=_interval(expected, new_places, group, sizes, max(correlation, _LEAST_CORRELATION)),
+        new_places=new_places,
         effective_size=size,
         intraclass=correlation,
     )
@@ -137,16 +142,16 @@ def _weights(
 
 
 def _interval(
-    expected: float, group: NDArray[np.int64], sizes: NDArray[np.int64], correlation: float
+    expected: float, new_places: int, group: NDArray[np.int64], sizes: NDArray[np.int64], correlation: float
 ) -> tuple[float, float]:
-    """The beta-binomial interval of the share accepted of `NEW_PLACES` new places.
+    """The beta-binomial interval of the share accepted of the photos of new places.
 
     Given n calibration questions of which the threshold accepts k - 1, the number accepted of m new ones is
     beta-binomial with parameters k and n + 1 - k (Angelopoulos and Bates, 2021, section 3.2, for the coverage).
     """
     _, size = _weights(group, sizes, correlation)
     photos = len(group) / len(sizes)
-    new = max(1, round(NEW_PLACES * photos / (1 + (photos - 1) * correlation)))
+    new = max(1, round(new_places * photos / (1 + (photos - 1) * correlation)))
     alpha, beta = max(expected * (size + 1), 1e-9), max((1 - expected) * (size + 1), 1e-9)
     cumulative = np.cumsum([_beta_binomial(number, new, alpha, beta) for number in range(new + 1)])
     tail = (1 - _COMPUTED_SHARE) / 2

@@ -142,10 +142,10 @@ class CalibratedRule:
         )
         if known:
             return ", ".join(facts)
-        return f"too little for this gallery is the {_NOUNS[int(parts.argmin())]} ({', '.join(facts)})"
+        return f"weakest is {_NOUNS[int(parts.argmin())]} ({', '.join(facts)})"
 
 
-_NOUNS = ("best similarity", "contrast to other places", "support by a second photo")
+_NOUNS = ("the similarity itself", "the contrast to other places", "the support of a second photo")
 
 
 def _by_similarity(best: float, tau: float | None) -> Verdict:
