@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration, staleness
-from placewise.core import Photo, Position
-from placewise.errors import CalibrationError, GalleryError, ModelMismatchError
+from placewise.calibrating import _labelled_exam, calibrate_gallery, calibrate_labelled, read_calibration, staleness
+from placewise.core import Filter, Photo, Position
+from placewise.errors import CalibrationError, GalleryError, ModelMismatchError, OptionError
 from placewise.evaluate import evaluate_source
 from placewise.gallery import Gallery
 from placewise.gallery_file import GalleryFile
+from placewise.housekeeping import gallery_faults, gallery_info
 from placewise.indexing import index_source
 from placewise.locate import Locator
 from placewise.manifest import read_source
 from placewise.models import load_model
-from placewise.openset import Aim
+from placewise.openset import Aim, calibrate, calibration_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,12 +113,11 @@ def test_the_answer_does_not_depend_on_the_hits_shown(gallery: GalleryFile, tiny
     """One hit or thirty: the confidence and the verdict are the same."""
     calibrate_gallery(gallery)
     locator = Locator(gallery, tiny_model)
-    query = rows_of(12, 6)[:1]
 
-    (one,), (many,) = locator.answers(query, k=1), locator.answers(query, k=30)
-
-    assert (one.known, one.confidence, one.reason) == (many.known, many.confidence, many.reason)
-    assert (len(one.hits), len(many.hits)) == (1, 30)
+    for query in rows_of(60, 1, seed=3)[:, None]:
+        (one,), (many,) = locator.answers(query, k=1), locator.answers(query, k=60)
+        assert (one.known, one.confidence, one.reason) == (many.known, many.confidence, many.reason)
+        assert (len(one.hits), len(many.hits)) == (1, 60)
 
 
 def test_without_a_calibration_the_locator_says_so(gallery: GalleryFile, tiny_model: TinyModel) -> None:
@@ -169,6 +169,134 @@ def test_photos_without_a_place_are_passed_over(gallery: GalleryFile, tiny_model
 
     assert after.place == before.place == "place 0"
     assert after.confidence == pytest.approx(before.confidence)
+
+
+def test_photos_without_a_place_do_not_crowd_out_those_that_have_one(
+    gallery: GalleryFile, tiny_model: TinyModel
+) -> None:
+    """Hundreds of unlabelled frames around a query change neither the verdict nor the confidence."""
+    calibrate_gallery(gallery)
+    query = rows_of(12, 6)[:1]
+    (before,) = Locator(gallery, tiny_model).answers(query)
+    noise = np.random.default_rng(0).normal(size=(200, 48)) * 0.02
+    crowd = query + noise
+    crowd /= np.linalg.norm(crowd, axis=1, keepdims=True)
+
+    frames = [Photo(PurePosixPath(f"walk/{number}.jpg"), "gallery") for number in range(200)]
+    gallery.upsert(frames, crowd.astype(np.float32))
+    (after,) = Locator(gallery, tiny_model).answers(query)
+
+    assert all(hit.photo.place is None for hit in after.hits[1:])
+    assert (after.known, after.place) == (before.known, before.place)
+    assert after.confidence == pytest.approx(before.confidence)
+    (among,) = Locator(gallery, tiny_model).answers(query, among=Filter(places=("place 3",)))
+    assert among.hits[0].photo.place == "place 3"
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_filter_that_leaves_nothing_is_unknown(
+    gallery: GalleryFile, tiny_model: TinyModel, *, calibrated: bool
+) -> None:
+    """No photo to compare with: UNKNOWN, without a confidence, whatever decides."""
+    if calibrated:
+        calibrate_gallery(gallery)
+
+    (answer,) = Locator(gallery, tiny_model).answers(rows_of(1, 1), among=Filter(box=(0, 0, 1, 1)))
+
+    assert (answer.known, answer.place, answer.confidence, answer.hits) == (False, None, None, ())
+
+
+def test_removing_places_never_breaks_a_calibrated_gallery(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """Down to one place, and to none: it answers on, from photos that are there, and an empty one says UNKNOWN."""
+    gallery.close()
+    with Gallery.open(gallery.path, embedder=tiny_model) as opened:
+        opened.calibrate()
+        locator = opened._ready()
+        opened.remove(places=[f"place {number}" for number in range(1, 12)])
+        (answer,) = locator.answers(rows_of(12, 6)[:1])
+        assert {hit.photo.place for hit in answer.hits} == {"place 0"}
+        assert answer.confidence is not None
+        assert Locator(opened._file, tiny_model).answers(rows_of(12, 6)[:1]) == (answer,)
+
+        opened.remove(places=["place 0"])
+        assert locator.answers(rows_of(1, 1))[0].known is False
+        assert Locator(opened._file, tiny_model).answers(rows_of(1, 1))[0].known is False
+
+
+def test_a_gallery_that_lost_its_cohort_says_so_and_keeps_what_was_written(
+    gallery: GalleryFile, tiny_model: TinyModel
+) -> None:
+    """All calibrated photos are replaced by others: the removal stands, and locating says what to do."""
+    gallery.close()
+    with Gallery.open(gallery.path, embedder=tiny_model) as opened:
+        opened.calibrate()
+        opened._ready()
+        opened._file.upsert([Photo(PurePosixPath("new.jpg"), "gallery", "new")], rows_of(1, 1, seed=4))
+        with pytest.warns(UserWarning, match="the photos that a calibration rests on must be in the gallery, got 0"):
+            opened.remove(places=[f"place {number}" for number in range(12)])
+
+        assert len(opened) == 1
+        with pytest.raises(CalibrationError, match=r"run 'placewise calibrate' again$"):
+            opened.locate(b"")
+
+
+def test_a_failed_refresh_changes_nothing_and_is_tried_again(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """A calibration that becomes damaged is refused each time; the locator goes on as it was."""
+    calibrate_gallery(gallery)
+    locator = Locator(gallery, tiny_model)
+    before = locator.answers(rows_of(12, 6)[:1])
+    gallery.put_calibration("{}")
+
+    for _ in range(2):
+        with pytest.raises(CalibrationError):
+            locator.refresh()
+    assert locator.answers(rows_of(12, 6)[:1]) == before
+
+
+def test_the_caution_is_of_the_rule_in_use(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """Another process calibrates: until the refresh, tau is still the convention, and the caution says so."""
+    locator = Locator(gallery, tiny_model)
+    calibrate_gallery(gallery)
+
+    assert "not calibrated" in locator.caution
+    locator.refresh()
+    assert locator.caution == ""
+
+
+def test_a_typo_in_tau_is_refused(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """It is neither the calibration nor a number."""
+    with pytest.raises(OptionError, match=r"^tau must be a number, None or 'calibrated', got 'calibratd'$"):
+        Locator(gallery, tiny_model, tau="calibratd")  # type: ignore[arg-type]
+
+
+def test_a_damaged_calibration_is_a_fault_of_the_gallery(gallery: GalleryFile) -> None:
+    """`gallery info` still says what is there, and the check names the damage."""
+    gallery.put_calibration("{}")
+
+    calibration = gallery_info(gallery)["calibration"]
+    assert isinstance(calibration, dict)
+    assert "must be readable" in calibration["damaged"]
+    (fault,) = gallery_faults(gallery)
+    assert "must be readable" in fault
+
+
+def test_labelled_queries_calibrate_a_gallery_of_one_place(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """What was calibrated so can be located with."""
+    gallery.remove([f"{number}.jpg" for number in range(6, 72)])
+    made = calibrate(
+        _labelled_exam(
+            gallery.contents().embeddings,
+            gallery.table(),
+            [Photo(PurePosixPath(f"{n}.jpg"), "query", f"place {n // 3}") for n in range(30)],
+            rows_of(10, 3, seed=2),
+            0,
+        )[0],
+        names=[f"place {number}" for number in range(10)],
+        ids=gallery.ids(),
+    )
+    gallery.put_calibration(calibration_to_json(made))
+
+    assert Locator(gallery, tiny_model).answers(rows_of(1, 1))[0].tau == made.tau
 
 
 @pytest.mark.parametrize(
@@ -318,7 +446,7 @@ def test_66_landmarks_find_every_unknown_by_themselves(photos_root: Path) -> Non
     assert evaluation.counts.unknown_recall == 1
     assert evaluation.counts.unknown_precision >= 0.5
     assert evaluation.calibration is not None
-    assert any("5 places are few" in note for note in evaluation.calibration.notes)
+    assert any("so few places (5)" in note for note in evaluation.calibration.notes)
 
 
 def test_the_learned_confidence_is_better_on_the_landmarks(photos_root: Path) -> None:

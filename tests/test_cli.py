@@ -155,7 +155,7 @@ def test_calibrate_states_its_promise_and_locate_keeps_it(tiny_dataset: Path, tm
     assert "note: the gallery is not calibrated" in before.stderr
     for words in ("wanted false-accept rate  10.0 %", "of the photos of unknown places are expected", "wanted rate"):
         assert words in text.stdout
-    assert "note: 4 places are few" in text.stdout
+    assert "note: so few places (4)" in text.stdout
     assert document["places"] == 4
     assert {"tau", "expected_rate", "interval", "known_accepted", "confusions", "choices", "notes"} <= document.keys()
     (answer,) = json.loads(after.stdout)
@@ -171,6 +171,11 @@ def test_a_stale_calibration_is_said(tiny_dataset: Path, tmp_path: Path) -> None
     """Photos removed since: locate answers, and notes it."""
     gallery, photo = tmp_path / "city.gallery", tiny_dataset.parent / "p0" / "3.png"
     placewise("index", tiny_dataset, "--gallery", gallery, "--no-cache")
+    placewise("calibrate", "--gallery", gallery)
+    placewise("gallery", "remove", gallery, "p1/0.png")
+
+    again = placewise("index", tiny_dataset, "--gallery", gallery, "--no-cache")
+    assert "note: the gallery has changed since it was calibrated: embeddings added or removed: 2" in again.stderr
     placewise("calibrate", "--gallery", gallery)
     placewise("gallery", "remove", gallery, "p1/0.png")
 
@@ -240,6 +245,10 @@ def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, t
         (
             ["evaluate", tiny_dataset, "--false-accept-rate", "0"],
             "false_accept_rate must be between 0 and 1, both excl",
+        ),
+        (
+            ["evaluate", tiny_dataset, "--tau", "0.5", "--false-accept-rate", "0.1"],
+            "--tau must come without --false-acc",
         ),
         (["calibrate", "--gallery", tiny, "--false-accept-rate", "nan"], "both excluded, got nan"),
         (["calibrate", "--gallery", tiny, "--labelled", tmp_path / "no.csv"], "must be"),

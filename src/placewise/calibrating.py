@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placewise.embed import embed_photos
-from placewise.errors import CalibrationError
+from placewise.errors import CalibrationError, OptionError
 from placewise.openset import (
     DEFAULT_AIM,
     DEFAULT_TAU,
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 
+_LEAST_COHORT = 2
+"""With fewer photos of other places there is no contrast."""
+
+
 def read_calibration(gallery: GalleryFile) -> Calibration | None:
     """The calibration that a gallery holds.
 
@@ -66,11 +70,20 @@ def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau) -> tuple[Rule, N
         CalibrationError: if the calibration is damaged, or none of the photos that it rests on is left.
         OptionError: if tau is no cosine.
     """
+    if isinstance(tau, str) and tau != "calibrated":
+        message = f"tau must be a number, None or 'calibrated', got {tau!r}"
+        raise OptionError(message)
     calibration = read_calibration(gallery) if tau == "calibrated" else None
     if calibration is None:
-        return SimilarityRule(DEFAULT_TAU if tau == "calibrated" else tau), np.full(len(table), -1)
-    codes = table.places().codes
+        return SimilarityRule(DEFAULT_TAU if isinstance(tau, str) else tau), np.full(len(table), -1)
+    codes = table.places_by(calibration.unit).codes
     ids, cohort = gallery.vectors(np.array(calibration.cohort, dtype=np.int64))
+    if calibration.cohort and len(ids) < _LEAST_COHORT and (codes >= 0).any():
+        message = (
+            f"the photos that a calibration rests on must be in the gallery, got {len(ids)} of them; "
+            f"run 'placewise calibrate' again"
+        )
+        raise CalibrationError(message)
     return CalibratedRule(calibration, cohort, codes[table.rows_of(ids)]), codes
 
 
@@ -146,16 +159,22 @@ def _labelled_exam(
             f"{len(asked)}; leave --labelled out to calibrate on the gallery itself"
         )
         raise CalibrationError(message)
+    labelled = np.flatnonzero(held >= 0)
+    if not labelled.size:
+        message = (
+            f"the gallery of labelled queries must hold photos with a place, got none of {len(held)}; "
+            f"put places into its manifest and index again"
+        )
+        raise CalibrationError(message)
     searcher = ExactSearcher(embeddings.shape[1])
-    searcher.upsert(np.arange(len(embeddings), dtype=np.int64), embeddings)
+    searcher.upsert(labelled, embeddings[labelled])
     found = searcher.search(vectors, HITS)
     cohort = cohort_of(held, seed)
-    evidence, column = evidence_of(found.similarities, held[found.ids], vectors @ embeddings[cohort].T, held[cohort])
-    named = held[found.ids[np.arange(len(asked)), column]]
+    evidence, _ = evidence_of(found.similarities, held[found.ids], vectors @ embeddings[cohort].T, held[cohort])
+    named = held[found.ids[:, 0]]
     questions = Questions(evidence, wanted, named, named == wanted)
-    known, answered = known[column >= 0], questions.take(column >= 0)
-    count = len(np.unique(held[held >= 0]))
-    return Exam(answered.take(known), answered.take(~known), cohort, count, left_out=False), places.names
+    count = len(np.unique(held[labelled]))
+    return Exam(questions.take(known), questions.take(~known), cohort, count, left=1.0), places.names
 
 
 def _kept(gallery: GalleryFile, calibration: Calibration, revision: str, *, basis: str) -> Calibration:

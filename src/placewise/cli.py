@@ -189,11 +189,12 @@ def index(
         _progress() as progress,
     ):
         indexed = opened.add(rows, cache=cache, prefix=prefix, prune=prune, rehash=rehash, on_progress=progress.show)
-        held = len(opened)
+        held, stale = len(opened), opened.staleness
     _print(show.indexed_json(indexed, held) if as_json else show.indexed_text(indexed, gallery_path, held))
     for row in rows.bad_rows:
         click.echo(f"left out: {row.detail}", err=True)
     _complain(indexed.failures)
+    _note(stale)
     if indexed.failures or rows.bad_rows:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
@@ -253,8 +254,7 @@ def locate(
     else:
         for name, answer in answers:
             _print(show.answer_text(name, answer))
-    if caution:
-        click.echo(f"note: {caution}", err=True)
+    _note(caution)
     _complain(failures)
     if failures:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
@@ -337,6 +337,11 @@ def evaluate(
     from placewise.openset import Aim
     from placewise.report import write_report
 
+    given = click.get_current_context().get_parameter_source
+    for option in ("false_accept_rate", "confidence"):
+        if tau is not None and given(option) is click.core.ParameterSource.COMMANDLINE:
+            message = f"--tau must come without --{option.replace('_', '-')}, got both; leave one out"
+            raise OptionError(message)
     if report:
         check_output(report, ".html")
     rows = read_source(source)
@@ -694,6 +699,11 @@ def _progress() -> Iterator[_Progress]:
 
 def _print(document: object) -> None:
     click.echo(document if isinstance(document, str) else json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _note(caution: str) -> None:
+    if caution:
+        click.echo(f"note: {caution}", err=True)
 
 
 def _complain(failures: Sequence[Failure]) -> None:

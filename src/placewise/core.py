@@ -304,7 +304,8 @@ class Answer:
 
     Attributes:
         known: None when no tau was given: then nothing was decided.
-        place: that of the best hit that has one; None for UNKNOWN.
+        place: None for UNKNOWN. A calibrated gallery names the place of the best hit that has one, a fixed tau that of
+            the best hit, which may have none.
         confidence: what tau is compared with: the probability that the place is right, or the best similarity where
             the gallery is not calibrated; None where there was nothing to compare.
         hits: the most similar photos, best first.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise import metrics, rank
-from placewise.core import Hit, Photo
+from placewise.core import Hit, Neighbors, Photo
 from placewise.embed import Failure, embed_photos
 from placewise.errors import EvaluationError
 from placewise.evaluation import Evaluation, QueryResult, save_answers
@@ -248,10 +248,10 @@ def _answer(gallery: _Embedded, queries: _Embedded, rule: Rule) -> tuple[QueryRe
     for start in range(0, len(queries.photos), _QUERIES_AT_A_TIME):
         block = slice(start, start + _QUERIES_AT_A_TIME)
         found = searcher.search(queries.embeddings[block], len(searcher))
-        first = found.ids[:, : rule.hits], found.similarities[:, : rule.hits]
-        verdicts = rule.judge(queries.embeddings[block], first[1], codes[first[0]])
-        for query, ids, similarities, verdict in zip(
-            queries.photos[block], found.ids, found.similarities, verdicts, strict=True
+        seen = _seen(found, codes, rule)
+        verdicts = rule.judge(queries.embeddings[block], seen.similarities, codes[seen.ids])
+        for query, ids, similarities, best, verdict in zip(
+            queries.photos[block], found.ids, found.similarities, seen.ids, verdicts, strict=True
         ):
             hits = zip(ids[:HITS].tolist(), similarities[:HITS].tolist(), strict=True)
             results.append(
@@ -261,7 +261,7 @@ def _answer(gallery: _Embedded, queries: _Embedded, rule: Rule) -> tuple[QueryRe
                     hits=tuple(Hit(gallery.photos[row], similarity) for row, similarity in hits),
                     positive_ranks=rank.positive_ranks(ids, positives.get(query.place or "", none)),
                     confidence=_NOTHING if verdict.confidence is None else verdict.confidence,
-                    place=gallery.photos[int(ids[verdict.hit])].place if verdict.hit >= 0 else None,
+                    place=gallery.photos[int(best[verdict.hit])].place if verdict.hit >= 0 else None,
                     reason=verdict.reason,
                 )
             )
@@ -278,6 +278,14 @@ def _reliability(known: NDArray[np.float64], correct: NDArray[np.bool_], open_se
     probabilities = np.clip(np.concatenate([known, open_set]), 0, 1)
     outcomes = np.concatenate([correct, np.zeros(len(open_set), dtype=bool)])
     return metrics.reliability(probabilities, outcomes)
+
+
+def _seen(found: Neighbors, codes: NDArray[np.int64], rule: Rule) -> Neighbors:
+    """The hits that a rule wants to see, of rankings of the whole gallery."""
+    if rule.labelled_only:
+        keep, queries = codes[found.ids] >= 0, len(found.ids)
+        found = Neighbors(found.ids[keep].reshape(queries, -1), found.similarities[keep].reshape(queries, -1))
+    return Neighbors(found.ids[:, : rule.hits], found.similarities[:, : rule.hits])
 
 
 def _retrieval(results: Sequence[QueryResult]) -> dict[str, float]:

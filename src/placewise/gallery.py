@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from placewise import housekeeping
-from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration
+from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration, staleness
 from placewise.core import Source
-from placewise.errors import GalleryError
+from placewise.errors import CalibrationError, GalleryError
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
@@ -232,6 +232,12 @@ class Gallery:
         return read_calibration(self._file)
 
     @property
+    def staleness(self) -> str:
+        """What has happened since the gallery was calibrated, in words; empty if nothing has, or it never was."""
+        calibration = self.calibration
+        return staleness(self._file, calibration) if calibration else ""
+
+    @property
     def caution(self) -> str:
         """What to know of its decisions; see `Locator.caution`."""
         return self._ready().caution
@@ -286,7 +292,11 @@ class Gallery:
             renew_ann(self._file, on_progress=_stage("ann index", on_progress))
         except GalleryError as error:  # the photos are in; a search without the index is slower, not wrong
             warnings.warn(f"going on without an index for fast search: {error}", stacklevel=3)
-        self.refresh()
+        try:
+            self.refresh()
+        except CalibrationError as error:  # likewise: the next `locate` raises it
+            self._locator = None
+            warnings.warn(str(error), stacklevel=3)
 
 
 def _stage(name: str, on_progress: Callable[[str, int, int], None] | None) -> Callable[[int, int], None] | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from placewise.calibrating import read_calibration, staleness
-from placewise.errors import GalleryError
+from placewise.errors import CalibrationError, GalleryError
 from placewise.gallery_file import GalleryFile, convert_vector
 from placewise.gallery_schema import GALLERY_FORMAT
 from placewise.search.sidecar import ann_info
@@ -49,7 +49,10 @@ def gallery_info(gallery: GalleryFile) -> dict[str, object]:
 
 
 def _calibration_info(gallery: GalleryFile) -> dict[str, object] | None:
-    calibration = read_calibration(gallery)
+    try:
+        calibration = read_calibration(gallery)
+    except CalibrationError as error:
+        return {"damaged": str(error)}
     if calibration is None:
         return None
     return {
@@ -70,6 +73,10 @@ def gallery_faults(gallery: GalleryFile) -> list[str]:
     """
     store = gallery.store
     faults = store.faults()
+    try:
+        read_calibration(gallery)
+    except CalibrationError as error:
+        faults.append(str(error))
     with store.reading():
         ((lacking,),) = store.execute("SELECT count(*) FROM photos WHERE id NOT IN (SELECT id FROM embeddings)")
         if lacking:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from placewise import images, rank
-from placewise.calibrating import read_calibration, rule_for, staleness
+from placewise.calibrating import rule_for, staleness
 from placewise.core import Photo, Source
 from placewise.embed import embed_photos
 from placewise.errors import ImageError, OptionError
 from placewise.gallery_file import are_unit_rows
+from placewise.openset import CalibratedRule
 from placewise.search import ExactSearcher
 from placewise.search.sidecar import SearcherKind, follow, open_searcher
 from placewise.turns import Turns
@@ -18,9 +21,13 @@ from placewise.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from placewise.core import Answer, Embedder, Embeddings, Filter, Tau
     from placewise.embed import Failure
     from placewise.gallery_file import GalleryFile
+    from placewise.openset import Rule, Verdict
+    from placewise.photo_table import PhotoTable
 
 
 class Locator:
@@ -61,27 +68,36 @@ class Locator:
 
     def _load(self) -> None:
         with self._gallery.reading():
-            self._revision = self._gallery.revision
-            self._table = self._gallery.table()
-            self._searcher = open_searcher(self._gallery, self._table.ids, self._kind)
-            self._decide()
+            table = self._gallery.table()
+            decision = self._decision(table)
+            self._searcher = open_searcher(self._gallery, table.ids, self._kind)
+            self._take(table, decision)
 
-    def _decide(self) -> None:
-        """Take the rule from the gallery as it is now."""
-        self._calibration = self._gallery.calibration
-        self._rule, self._codes = rule_for(self._gallery, self._table, self._tau)
+    def _decision(self, table: PhotoTable) -> tuple[str | None, Rule, NDArray[np.int64]]:
+        """The calibration's text, the rule, and what each photo shows, as the gallery is now."""
+        return self._gallery.calibration, *rule_for(self._gallery, table, self._tau)
+
+    def _take(self, table: PhotoTable, decision: tuple[str | None, Rule, NDArray[np.int64]]) -> None:
+        self._revision, self._table = self._gallery.revision, table
+        self._calibration, self._rule, self._codes = decision
+        some = self._rule.labelled_only and (self._codes < 0).any()
+        self._labelled = table.ids[self._codes >= 0] if some else None
 
     def refresh(self) -> bool:
-        """Bring in what was written to the gallery since; returns whether anything was. Searches wait meanwhile."""
+        """Bring in what was written to the gallery since; returns whether anything was. Searches wait meanwhile.
+
+        Raises:
+            CalibrationError: as on construction; then it goes on as it was.
+            GalleryError: likewise.
+        """
         with self._turns.writing(), self._gallery.reading():
-            revision = self._gallery.revision
-            if revision == self._revision and self._gallery.calibration == self._calibration:
+            if (self._gallery.revision, self._gallery.calibration) == (self._revision, self._calibration):
                 return False
             if self._gallery.changes_since(self._revision) is not None:
-                self._table = self._gallery.table()
-                follow(self._searcher, self._gallery, self._table.ids)
-                self._revision = revision
-                self._decide()
+                table = self._gallery.table()
+                decision = self._decision(table)
+                follow(self._searcher, self._gallery, table.ids)
+                self._take(table, decision)
             else:  # another file has come to this path
                 self._load()
         return True
@@ -94,16 +110,14 @@ class Locator:
     @property
     def caution(self) -> str:
         """What to know of the decisions: that the gallery is not calibrated, or has changed since; empty if nothing."""
-        if self._tau != "calibrated":
-            return ""
-        with self._gallery.reading():
-            calibration = read_calibration(self._gallery)
-            if calibration is None:
-                return (
-                    f"the gallery is not calibrated: tau {self._rule.tau:.2f} on the best similarity is a convention "
-                    f"that promises nothing; run 'placewise calibrate'"
-                )
-            return staleness(self._gallery, calibration)
+        if isinstance(self._rule, CalibratedRule):
+            return staleness(self._gallery, self._rule.calibration)
+        if self._tau == "calibrated":
+            return (
+                f"the gallery is not calibrated: tau {self._rule.tau:.2f} on the best similarity is a convention "
+                f"that promises nothing; run 'placewise calibrate'"
+            )
+        return ""
 
     def locate(self, photo: Path | str | bytes, *, k: int = 5, among: Filter | None = None) -> Answer:
         """Answer for one photo, given as a file's path or as its bytes, with up to ``k`` hits.
@@ -145,10 +159,27 @@ class Locator:
             raise OptionError(message)
         with self._turns.reading():
             ids = None if among is None else self._table.ids_of(among)
-            found = self._searcher.search(embeddings, max(k, self._rule.hits), among=ids)
-            codes = self._codes[self._table.rows_of(found.ids)]
-            verdicts = self._rule.judge(embeddings, found.similarities, codes)
+            wanted = self._rule.hits
+            found = judged = self._searcher.search(embeddings, max(k, wanted), among=ids)
+            if self._labelled is not None:  # photos without a place may be hits, but prove nothing
+                labelled = self._labelled if ids is None else np.intersect1d(ids, self._labelled)
+                judged = self._searcher.search(embeddings, wanted, among=labelled)
+            seen = judged.ids[:, :wanted]
+            codes = self._codes[self._table.rows_of(seen)]
+            verdicts = self._rule.judge(embeddings, judged.similarities[:, :wanted], codes)
             return tuple(
-                rank.answer(row, similarities, self._table.photo, verdict, k=k, tau=self._rule.tau)
-                for row, similarities, verdict in zip(found.ids, found.similarities, verdicts, strict=True)
+                rank.answer(
+                    ids[:k],
+                    similarities[:k],
+                    self._table.photo,
+                    verdict,
+                    named=_named(best, verdict),
+                    tau=self._rule.tau,
+                )
+                for ids, similarities, best, verdict in zip(found.ids, found.similarities, seen, verdicts, strict=True)
             )
+
+
+def _named(ids: NDArray[np.int64], verdict: Verdict) -> int | None:
+    """The id of the hit that names the place."""
+    return int(ids[verdict.hit]) if verdict.hit >= 0 else None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from placewise.core import Filter, Photo, Position
 from placewise.errors import CalibrationError, OptionError
 from placewise.openset import Places
+from placewise.openset.places import Unit
 
 COLUMNS = "path, place, lat, lon, heading, sequence, frame"
 """The columns of a photo, as `row_of` gives and `photo_of` takes them."""
@@ -96,6 +97,14 @@ class PhotoTable:
         """All of them, in the order of their ids."""
         return tuple(self.photo(int(number)) for number in self.ids)
 
+    def places_by(self, unit: Unit) -> Places:
+        """What each photo shows, by its place, by its position, or by its sequence."""
+        if unit == "position":
+            return Places.of_positions(self._positions[:, :2])
+        if unit == "sequence":
+            return Places.of_codes(self._sequence_codes, self._sequence_names, unit)
+        return Places.of_codes(self.place_codes, self.place_names)
+
     def places(self) -> Places:
         """What each photo shows: its place; where there are no places, its position, or else its sequence.
 
@@ -103,11 +112,11 @@ class PhotoTable:
             CalibrationError: if nothing tells one place from another.
         """
         if len(self.place_names) > 1:
-            return Places.of_codes(self.place_codes, self.place_names)
+            return self.places_by("place")
         if not self.place_names and not np.isnan(self._positions[:, 0]).all():
-            return Places.of_positions(self._positions[:, :2])
+            return self.places_by("position")
         if not self.place_names and len(self._sequence_names) > 1:
-            return Places.of_codes(self._sequence_codes, self._sequence_names, "sequence")
+            return self.places_by("sequence")
         message = (
             f"photos must be of two or more places, or have positions or sequences in their stead, got {len(self)} "
             f"photos of {len(self.place_names)}; put them into the manifest and index again, or name a tau"

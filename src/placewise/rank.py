@@ -22,27 +22,24 @@ def answer(
     photo: Callable[[int], Photo],
     verdict: Verdict,
     *,
-    k: int,
+    named: int | None,
     tau: float | None,
 ) -> Answer:
     """Put an answer together from one row of search results and what a rule says of it.
 
     Args:
-        ids: ``(H,)`` best first.
-        similarities: ``(H,)`` descending.
+        ids: ``(k,)`` best first.
+        similarities: ``(k,)`` descending.
         photo: gives the photo of an id.
         verdict: what the rule says.
-        k: hits that the answer shows.
+        named: the id of the photo that names the place; None where none does.
         tau: what the rule compared with.
     """
-    names_place = verdict.known is not False and verdict.hit >= 0
     return Answer(
         known=verdict.known,
-        place=photo(int(ids[verdict.hit])).place if names_place else None,
+        place=None if named is None or verdict.known is False else photo(named).place,
         confidence=verdict.confidence,
-        hits=tuple(
-            Hit(photo(int(row)), float(similarity)) for row, similarity in zip(ids[:k], similarities[:k], strict=True)
-        ),
+        hits=tuple(Hit(photo(int(row)), float(similarity)) for row, similarity in zip(ids, similarities, strict=True)),
         reason=verdict.reason,
         tau=tau,
     )

@@ -8,19 +8,13 @@
 The rule everywhere: an answer is KNOWN when its confidence is at least tau, UNKNOWN below it.
 """
 
-from placewise.openset.calibration import (
-    DEFAULT_AIM,
-    Calibration,
-    calibrate,
-    calibration_from_json,
-    calibration_to_json,
-    percent,
-)
+from placewise.openset.calibration import DEFAULT_AIM, Calibration, calibrate, percent
 from placewise.openset.evidence import HITS, evidence_of
 from placewise.openset.exam import Exam, Questions, cohort_of, self_exam
 from placewise.openset.judge import CalibratedRule, Rule, SimilarityRule, Verdict
 from placewise.openset.places import Places
 from placewise.openset.rule import DEFAULT_TAU, SWEEP, Aim, Method, check_rate, check_tau, is_known, sweep
+from placewise.openset.stored import calibration_from_json, calibration_to_json
 
 __all__ = [
     "DEFAULT_AIM",

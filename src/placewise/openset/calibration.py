@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placewise import metrics
-from placewise.errors import CalibrationError
 from placewise.openset.confidence import ALL_EVIDENCE, SIMILARITY_ONLY, Confidence, fit, out_of_fold
 from placewise.openset.conformal import STATED_SHARE, Threshold, threshold
 from placewise.openset.rule import Aim, Method
@@ -152,14 +148,18 @@ class Calibration:
         """What a user must know before trusting it, a line each."""
         notes = []
         if self.places < FEW_PLACES:
-            notes.append(f"{self.places} places are few: the achieved rate may be far from the expected one")
+            notes.append(
+                f"so few places ({self.places}) say little: the achieved rate may be far from the expected one"
+            )
         if self.expected_rate > self.false_accept_rate * (1 + 1e-9):
             notes.append(
                 f"{self.places} places cannot promise a rate of {percent(self.false_accept_rate)}: tau is just above "
                 f"every open-set question, which promises {percent(self.expected_rate)}; more places would help"
             )
         if self.known_accepted is None:
-            notes.append("no place has a second photo, so that nothing can be said of known queries")
+            notes.append(
+                "no place has a second photo that is not nearly the same, so that nothing can be said of known queries"
+            )
         elif self.known_accepted < 0.5:
             notes.append(
                 f"at this rate only {percent(self.known_accepted)} of known queries would be accepted with the right "
@@ -201,8 +201,7 @@ def calibrate(
     """
     rate = aim.false_accept_rate
     confidence, known, open_set, won = _confidence(exam, aim.method)
-    left_out = exam.places if exam.left_out else None
-    cut = threshold(open_set, exam.open_set.groups, rate, places=left_out)
+    cut = threshold(open_set, exam.open_set.groups, rate, left=exam.left)
     right, asked = exam.known.right, bool(len(known))
     accepted = known >= cut.tau
     at_95 = float(np.sort(known)[5 * len(known) // 100]) if asked else np.inf
@@ -228,7 +227,7 @@ def calibrate(
         intraclass=cut.intraclass,
         unit=unit,
         choices=tuple(
-            _choice(other, threshold(open_set, exam.open_set.groups, other, places=left_out), known[right], len(known))
+            _choice(other, threshold(open_set, exam.open_set.groups, other, left=exam.left), known[right], len(known))
             for other in sorted({*RATES, rate})
         ),
         confusions=_confusions(exam.open_set, open_set >= at_95, names),
@@ -281,39 +280,3 @@ def _confusions(open_set: Questions, accepted: NDArray[np.bool_], names: Sequenc
         for a, b in zip(open_set.groups[accepted].tolist(), open_set.named[accepted].tolist(), strict=True)
     )
     return tuple(Confusion((names[a], names[b]), photos) for (a, b), photos in pairs.most_common(_PAIRS))
-
-
-def calibration_to_json(calibration: Calibration) -> str:
-    """The text that `calibration_from_json` reads."""
-    return json.dumps(dataclasses.asdict(calibration), ensure_ascii=False)
-
-
-def calibration_from_json(text: str) -> Calibration:
-    """The calibration that `calibration_to_json` made a text of.
-
-    Raises:
-        CalibrationError: if it is none.
-    """
-    try:
-        fields = json.loads(text)
-        parts = fields.pop("confidence")
-        confidence = None
-        if parts is not None:
-            confidence = Confidence(bias=parts.pop("bias"), **{key: tuple(value) for key, value in parts.items()})
-        confusions = tuple(Confusion(tuple(pair["places"]), pair["photos"]) for pair in fields.pop("confusions"))
-        choices = tuple(Choice(**choice) for choice in fields.pop("choices"))
-        low, high = fields.pop("interval")
-        if not math.isfinite(fields["tau"]):
-            raise ValueError(fields["tau"])
-        cohort = tuple(fields.pop("cohort"))
-        return Calibration(
-            **fields,
-            confidence=confidence,
-            choices=choices,
-            confusions=confusions,
-            interval=(low, high),
-            cohort=cohort,
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        message = f"a calibration must be readable, got {error!r}; run 'placewise calibrate' again"
-        raise CalibrationError(message) from error

@@ -28,8 +28,8 @@ _STEPS = 100
 class Confidence:
     """A logistic model of the evidence: P(right) = 1 / (1 + exp(-(w · (evidence - centre) / scale + bias))).
 
-    No weight is negative, so that the confidence grows with the similarity of the best place's photos. It is the
-    probability where half of the queries are open-set ones.
+    No weight is negative, so that the confidence never falls when photos of the named place are more similar, all else
+    being equal. It is the probability where half of the queries are open-set ones.
 
     Attributes:
         weights: one for each column of `evidence.EVIDENCE`.
@@ -126,7 +126,7 @@ def _balanced(groups: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = 1 / (1 + np.exp(-x))
+    values: NDArray[np.float64] = 1 / (1 + np.exp(np.clip(-x, None, 700)))  # beyond that, 0 to all digits
     return values
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from placewise.errors import CalibrationError
+from placewise.errors import CalibrationError, OptionError
+from placewise.openset.rule import check_rate
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -61,7 +62,7 @@ class Threshold:
     intraclass: float
 
 
-def threshold(scores: ArrayLike, groups: ArrayLike, rate: float, *, places: int | None = None) -> Threshold:
+def threshold(scores: ArrayLike, groups: ArrayLike, rate: float, *, left: float = 1.0) -> Threshold:
     """The lowest threshold that accepts a new open-set query with a probability of at most ``rate``.
 
     Where the questions are too few for this rate, it is just above all of them, and ``expected_rate`` says what that
@@ -71,29 +72,37 @@ def threshold(scores: ArrayLike, groups: ArrayLike, rate: float, *, places: int 
         scores: confidences of N open-set questions, ``(N,)``.
         groups: ``(N,)`` what they show.
         rate: the wanted false-accept rate, between 0 and 1.
-        places: given if a place of so many was taken away for each question. A real query meets one place more, which
-            may resemble it: the rate grows by the factor places / (places - 1), which is made up for.
+        left: the share of the places that was left for each question. A real query meets all of them, and the others
+            may resemble it too: the rate grows by the factor 1 / left, which is made up for.
 
     Raises:
-        CalibrationError: if there are fewer than two groups, or a score is NaN.
+        CalibrationError: if there are fewer than two groups, or a score is not finite.
+        OptionError: if the rate or ``left`` is no share.
     """
+    check_rate(rate)
+    if not 0 < left <= 1:
+        message = f"left must be above 0 and at most 1, got {left}"
+        raise OptionError(message)
     values, labels = np.asarray(scores, dtype=np.float64), np.asarray(groups)
     _, group, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    if values.shape != labels.shape or np.isnan(values).any():
-        message = f"open-set questions must have a confidence and a place each, got NaN or {values.shape}"
-        msg = f"{message}; check the embeddings"
-        raise CalibrationError(msg)
+    if values.shape != labels.shape or not np.isfinite(values).all():
+        message = (
+            f"open-set questions must have a finite confidence and a place each, got others, {values.shape}; check them"
+        )
+        raise CalibrationError(message)
     if len(sizes) < 2:
-        message = f"open-set questions must come from two or more places, got {len(sizes)}"
-        msg = f"{message}; name a tau, or add photos of other places"
-        raise CalibrationError(msg)
+        message = (
+            f"open-set questions must come from two or more places, got {len(sizes)}"
+            "; name a tau, or add photos of other places"
+        )
+        raise CalibrationError(message)
     new_places = max(LEAST_NEW_PLACES, len(sizes) // 3)
-    growth = 1.0 if places is None else places / (places - 1)
+    growth = 1 / left
     correlation = intraclass(values, labels)
     weights, size = _weights(group, sizes, correlation)
     order = np.argsort(-values, kind="stable")
     budget = rate / growth * (size + 1) - 1  # the new query counts 1, and may be the most confident of all
-    refused = np.flatnonzero(np.cumsum(weights[order]) > budget + 1e-9)[0]
+    refused = min(int(np.searchsorted(np.cumsum(weights[order]), budget + 1e-9, side="right")), len(values) - 1)
     highest_refused = values[order[refused]]
     accepted = float(weights[values > highest_refused].sum())
     expected = min(1.0, growth * (accepted + 1) / (size + 1))

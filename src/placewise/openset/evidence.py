@@ -45,10 +45,10 @@ def evidence_of(
         ``(Q, 3)`` in the order of `EVIDENCE`, NaN where no hit has a place, and ``(Q,)`` columns, -1 there.
     """
     similarities = np.asarray(similarities, dtype=np.float64)
-    has_place = (places >= 0) & np.isfinite(similarities)
-    column = np.where(has_place.any(axis=1), has_place.argmax(axis=1), -1)
     if not similarities.size:
         return np.full((len(similarities), 3), np.nan), np.full(len(similarities), -1)
+    has_place = (places >= 0) & np.isfinite(similarities)
+    column = np.where(has_place.any(axis=1), has_place.argmax(axis=1), -1)
     rows = np.arange(len(similarities))
     best, named = similarities[rows, column], places[rows, column]
     of_place = has_place & (places == named[:, None])

@@ -64,15 +64,15 @@ class Exam:
         known: photos whose place was in the gallery when they asked.
         open_set: photos whose place was not.
         cohort: ``(C,)`` rows of the gallery photos that stand for "other places".
-        places: the number of places that a query is compared with, the left-out one included.
-        left_out: whether a place was taken away for each open-set question.
+        places: the number of places that a query is compared with.
+        left: the share of them that was left for an open-set question, on average.
     """
 
     known: Questions
     open_set: Questions
     cohort: NDArray[np.int64]
     places: int
-    left_out: bool
+    left: float
 
 
 def self_exam(
@@ -93,21 +93,27 @@ def self_exam(
         CalibrationError: if there are fewer than two places.
     """
     if places.count < 2:
-        message = f"a gallery that examines itself must hold photos of two or more places, got {places.count}"
-        msg = f"{message}; name a tau"
-        raise CalibrationError(msg)
+        message = (
+            f"a gallery that examines itself must hold photos of two or more places, got {places.count}; name a tau"
+        )
+        raise CalibrationError(message)
     asking = _sample(places, np.random.default_rng(seed))
     cohort = cohort_of(places.codes, seed)
+    of_its_place = 1 / np.bincount(places.codes[places.labelled])[places.codes[places.labelled]]
     step = max(1, _AT_A_TIME // len(embeddings))
-    known, open_set = [], []
+    known, open_set, left = [], [], []
     for start in range(0, len(asking), step):
         rows = asking[start : start + step]
-        both = _ask(embeddings, places, rows, cohort)
+        apart = ~places.not_apart(rows)
+        both = _ask(embeddings, places, rows, cohort, apart)
         known.append(both[0])
         open_set.append(both[1])
+        left.append(apart[:, places.labelled] @ of_its_place)
         if on_progress:
             on_progress(start + len(rows), len(asking))
-    return Exam(_joined(known), _joined(open_set), cohort, places.count, left_out=True)
+    return Exam(
+        _joined(known), _joined(open_set), cohort, places.count, float(np.mean(np.concatenate(left))) / places.count
+    )
 
 
 def cohort_of(codes: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
@@ -116,13 +122,17 @@ def cohort_of(codes: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
 
 
 def _ask(
-    embeddings: Embeddings, places: Places, rows: NDArray[np.int64], cohort: NDArray[np.int64]
+    embeddings: Embeddings,
+    places: Places,
+    rows: NDArray[np.int64],
+    cohort: NDArray[np.int64],
+    apart: NDArray[np.bool_],
 ) -> tuple[Questions, Questions]:
-    """The known and the open-set questions of some rows."""
+    """The known and the open-set questions of some rows; ``apart`` are the photos of other places, ``(R, N)``."""
     similarities = embeddings[rows] @ embeddings.T
     similarities[:, places.codes < 0] = -np.inf
-    same, not_apart = places.same(rows), places.not_apart(rows)
-    without_place = np.where(not_apart, -np.inf, similarities)
+    same = places.same(rows)
+    without_place = np.where(apart, similarities, -np.inf)
     match = same & (similarities < NEAR_DUPLICATE)
     match[np.arange(len(rows)), rows] = False
     with_place = np.where(match, similarities, without_place)

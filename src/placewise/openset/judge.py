@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from placewise.errors import CalibrationError
 from placewise.openset.evidence import HITS, evidence_of
 from placewise.openset.rule import check_tau, is_known
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
     from placewise.core import Embeddings
     from placewise.openset.calibration import Calibration
-
-_LEAST_COHORT = 2
 
 
 class Verdict(NamedTuple):
@@ -44,6 +41,10 @@ class Rule(Protocol):
         """The number of hits that it wants to see."""
 
     @property
+    def labelled_only(self) -> bool:
+        """Whether it wants to see only hits that have a place."""
+
+    @property
     def tau(self) -> float | None:
         """What it compares the confidence with."""
 
@@ -63,6 +64,7 @@ class SimilarityRule:
 
     tau: float | None
     hits: int = 1
+    labelled_only: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a tau that is no cosine."""
@@ -95,13 +97,7 @@ class CalibratedRule:
     cohort: Embeddings
     cohort_places: NDArray[np.int64]
     hits: int = HITS
-
-    def __post_init__(self) -> None:
-        """Refuse a calibration whose photos are gone."""
-        if self.calibration.cohort and len(self.cohort) < _LEAST_COHORT:
-            message = "the photos that a calibration rests on must be in the gallery, got none of them"
-            msg = f"{message}; run 'placewise calibrate' again"
-            raise CalibrationError(msg)
+    labelled_only: bool = True
 
     @property
     def tau(self) -> float:
@@ -109,7 +105,7 @@ class CalibratedRule:
         return self.calibration.tau
 
     def judge(self, queries: Embeddings, similarities: NDArray[Any], places: NDArray[np.int64]) -> tuple[Verdict, ...]:
-        """See `Rule.judge`. Hits without a place are passed over."""
+        """See `Rule.judge`."""
         background = queries @ self.cohort.T
         evidence, columns = evidence_of(similarities, places, background, self.cohort_places)
         model = self.calibration.confidence
@@ -142,7 +138,8 @@ class CalibratedRule:
         )
         if known:
             return ", ".join(facts)
-        return f"weakest is {_NOUNS[int(parts.argmin())]} ({', '.join(facts)})"
+        counts = np.array(self.calibration.confidence.weights if self.calibration.confidence else parts) > 0
+        return f"weakest is {_NOUNS[int(np.where(counts, parts, np.inf).argmin())]} ({', '.join(facts)})"
 
 
 _NOUNS = ("the similarity itself", "the contrast to other places", "the support of a second photo")

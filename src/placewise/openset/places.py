@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -30,7 +33,7 @@ class Places:
     Attributes:
         codes: ``(N,)`` int, indices into ``names``; -1 where nothing is known of a photo.
         names: what to call each place.
-        unit: what a place is: a label, a cell of `APART_M` metres, or a sequence.
+        unit: what a place is: a label, a spot of `APART_M` metres, or a sequence.
         points: ``(N, 3)`` metres from the Earth's centre, where the unit is a position.
     """
 
@@ -63,13 +66,12 @@ class Places:
         lat, lon = np.radians(degrees).T
         points = _EARTH_M * np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
         codes = np.full(len(degrees), -1, dtype=np.int64)
-        there = ~np.isnan(points).any(axis=1)
-        # Cells only say which photos depend on one another; what matches is decided by the distance.
-        cells, codes[there] = np.unique(np.floor(points[there] / APART_M), axis=0, return_inverse=True)
-        first = [np.flatnonzero(codes == number)[0] for number in range(len(cells))] if len(cells) <= _NAMED else []
-        names = [f"{degrees[row, 0]:.4f},{degrees[row, 1]:.4f}" for row in first]
-        names += [f"cell {number}" for number in range(len(names), len(cells))]
-        return cls(codes, tuple(names), "position", points)
+        there = np.flatnonzero(~np.isnan(points).any(axis=1))
+        _, first, cell = np.unique(np.floor(points[there] / MATCH_M), axis=0, return_index=True, return_inverse=True)
+        centres = _gathered(points[there][first])
+        codes[there] = centres[cell]
+        named = there[first[np.unique(centres, return_index=True)[1]]]
+        return cls(codes, tuple(f"{lat:.5f},{lon:.5f}" for lat, lon in degrees[named]), "position", points)
 
     @property
     def labelled(self) -> NDArray[np.int64]:
@@ -99,5 +101,25 @@ class Places:
         return square <= metres**2
 
 
-_NAMED = 10_000
-"""Cells that are named by a position: finding one for each of more would take long, and nobody reads so many."""
+def _gathered(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """A number for each point, the same for those near one of them: each is within `APART_M` / 2 of the first.
+
+    It only says which photos depend on one another; what matches is decided by distance.
+    """
+    radius = APART_M / 2
+    centres: dict[tuple[int, ...], list[int]] = {}
+    numbers = np.empty(len(points), dtype=np.int64)
+    count = 0
+    for row, (point, cell) in enumerate(zip(points, np.floor(points / radius).astype(int).tolist(), strict=True)):
+        near = [
+            other
+            for step in itertools.product((-1, 0, 1), repeat=3)
+            for other in centres.get(tuple(map(operator.add, cell, step)), ())
+            if math.dist(points[other], point) <= radius
+        ]
+        if near:
+            numbers[row] = numbers[min(near, key=lambda other: math.dist(points[other], point))]
+        else:
+            centres.setdefault(tuple(cell), []).append(row)
+            numbers[row], count = count, count + 1
+    return numbers

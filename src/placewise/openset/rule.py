@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from placewise.errors import OptionError
 from placewise.metrics import OpenSetCounts, open_set_counts
@@ -63,8 +63,11 @@ class Aim:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a rate that is no share."""
+        """Refuse a rate that is no share, and a method that there is not."""
         check_rate(self.false_accept_rate)
+        if self.method not in get_args(Method):
+            message = f"method must be one of {', '.join(get_args(Method))}, got {self.method!r}"
+            raise OptionError(message)
 
 
 def is_known(confidence: float, tau: float) -> bool:
