@@ -35,10 +35,10 @@ from numpy.typing import NDArray
 from placewise import images
 from placewise.core import Embedder, Source
 from placewise.embed import embed_photos
-from placewise.manifest import read_source
 from placewise.models import find_card, load_model
 from placewise.models.engine import GraphEmbedder, make_runtime
 from placewise.models.graphs import build_graph
+from placewise.sources import read_source
 from placewise.town import render_town
 
 ROUNDS = 3

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from placewise import metrics
 from placewise.embed import embed_photos
-from placewise.manifest import read_source
 from placewise.models import load_model
 from placewise.openset import HITS, Aim, CalibratedRule, Calibration, Places, calibrate, self_exam
 from placewise.search import ExactSearcher
+from placewise.sources import read_source
 
 if TYPE_CHECKING:
     from placewise.core import Embedder, Embeddings

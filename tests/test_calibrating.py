@@ -18,9 +18,9 @@ from placewise.gallery_file import GalleryFile
 from placewise.housekeeping import gallery_faults, gallery_info
 from placewise.indexing import index_source
 from placewise.locate import Locator
-from placewise.manifest import read_source
 from placewise.models import load_model
 from placewise.openset import Aim, calibrate, calibration_to_json
+from placewise.sources import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -67,6 +67,7 @@ def test_validate_index_locate_evaluate(landmarks: Path, tmp_path: Path) -> None
     assert validated.returncode == 0
     assert (document["records"], document["gallery"], document["query"]) == (66, 37, 29)
     assert json.loads(first.stdout) == {
+        "source": "manifest: 37 gallery photos, 29 queries, 8 places",
         "added": 37,
         "updated": 0,
         "moved": 0,
@@ -107,7 +108,9 @@ def test_evaluate_prints_the_tables(landmarks: Path) -> None:
     done = placewise("evaluate", landmarks, "--no-cache")
 
     assert done.returncode == 0
-    assert done.stdout.startswith("66 records: 37 gallery, 29 queries (9 open-set)\n")
+    assert done.stdout.startswith(
+        "manifest: 37 gallery photos, 29 queries, 8 places\n66 records: 37 gallery, 29 queries (9 open-set)\n"
+    )
     for words in ("Recall@1              0.9500", "UNKNOWN precision", "AUROC", "tau on similarity  precision  recall"):
         assert words in done.stdout
 
@@ -165,6 +168,19 @@ def test_calibrate_states_its_promise_and_locate_keeps_it(tiny_dataset: Path, tm
     assert json.loads(fixed.stdout)[0]["tau"] == 0.3
     info = json.loads(placewise("gallery", "info", gallery, "--json").stdout)
     assert (info["calibration"]["tau"], info["calibration"]["stale"]) == (document["tau"], False)
+
+
+def test_a_table_with_other_names_is_read(tiny_dataset: Path) -> None:
+    """--columns names them, `validate` shows back what was read, and a typo is refused."""
+    text = tiny_dataset.read_text(encoding="utf-8").replace("path,place,split", "file,label,subset")
+    table = tiny_dataset.with_name("table.csv")
+    table.write_text(text, encoding="utf-8")
+
+    done = placewise("validate", table, "--columns", "path=file,place=label,split=subset", "--json")
+    refusal = refused("validate", table, "--columns", "path")
+
+    assert json.loads(done.stdout)["source"] == "table: 12 gallery photos, 6 queries, 6 places"
+    assert refusal == "--columns must be pairs like place=landmark_id, separated by commas, got 'path'"
 
 
 def test_a_stale_calibration_is_said(tiny_dataset: Path, tmp_path: Path) -> None:

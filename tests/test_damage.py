@@ -26,7 +26,7 @@ from placewise.errors import GalleryError
 from placewise.gallery_file import GalleryFile
 from placewise.housekeeping import gallery_faults
 from placewise.indexing import index_source
-from placewise.manifest import read_source
+from placewise.sources import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

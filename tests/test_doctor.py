@@ -16,7 +16,7 @@ from placewise import outlines
 from placewise.core import Finding, Photo, Source, Split
 from placewise.doctor import KINDS, Examination, examine, to_json
 from placewise.errors import OptionError
-from placewise.manifest import read_source
+from placewise.sources import read_source
 
 
 def drawing(seed: int, *, width: int = 320, height: int = 240) -> PIL.Image.Image:

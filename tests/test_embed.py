@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from placewise import embed
 from placewise.cache import Cache
-from placewise.manifest import read_source
+from placewise.sources import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

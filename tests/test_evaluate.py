@@ -16,8 +16,8 @@ from placewise.core import Source
 from placewise.errors import EvaluationError, ModelError, OptionError
 from placewise.evaluate import evaluate_source
 from placewise.evaluation import to_json
-from placewise.manifest import read_source
 from placewise.models import load_model
+from placewise.sources import read_source
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModel

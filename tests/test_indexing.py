@@ -16,7 +16,7 @@ from placewise.cache import Cache
 from placewise.errors import GalleryError, ModelMismatchError, OptionError
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import Indexed, index_source
-from placewise.manifest import read_source
+from placewise.sources import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

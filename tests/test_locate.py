@@ -12,7 +12,7 @@ from placewise.errors import ImageError, ModelMismatchError, OptionError
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import index_source
 from placewise.locate import Locator
-from placewise.manifest import read_source
+from placewise.sources import read_source
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from placewise.errors import ModelError, ModelMismatchError, OptionError, Source
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import index_source
 from placewise.locate import Locator
-from placewise.manifest import read_source
 from placewise.models import int8, load_model, load_model_of
+from placewise.sources import read_source
 
 RULE = InputRule(32, 32, "bilinear", mean=(127.0,) * 3, std=(128.0,) * 3)
 CARD = ModelCard("small", "onnx", 8, RULE, "average", "", "tests", "Apache-2.0", 0)

@@ -11,8 +11,8 @@ import pytest
 from placewise import doctor
 from placewise.errors import OptionError
 from placewise.evaluate import evaluate_source
-from placewise.manifest import read_source
 from placewise.report import write_report
+from placewise.sources import read_source
 
 if TYPE_CHECKING:
     from tests.conftest import TinyModel

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from placewise.gallery_file import GalleryFile
     from placewise.indexing import index_source
     from placewise.locate import Locator
-    from placewise.manifest import read_source
     from placewise.models import MODELS, load_model
     from placewise.openset import Aim, Calibration
     from placewise.report import write_report
+    from placewise.sources import read_source
 
 _HOME = {
     "Aim": "openset",
@@ -56,7 +56,7 @@ _HOME = {
     "import_npz": "archive",
     "index_source": "indexing",
     "load_model": "models",
-    "read_source": "manifest",
+    "read_source": "sources",
     "write_report": "report",
 }
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from placewise.cache import Cache
-    from placewise.core import Embedder, ModelCard
+    from placewise.core import Embedder, ModelCard, Source
     from placewise.embed import Failure
     from placewise.gallery_file import Storage
     from placewise.search.sidecar import SearcherKind
@@ -36,7 +36,19 @@ _REFUSED = 2
 _INTERRUPTED = 130
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
-_source = click.argument("source", type=click.Path(path_type=Path))
+_source_path = click.argument("source", type=click.Path(path_type=Path))
+_columns = click.option(
+    "--columns",
+    default="",
+    metavar="OURS=THEIRS,…",
+    help="For a table: what its columns are called, as in path=file,place=landmark_id,split=subset.",
+)
+
+
+def _source(command: Callable[..., None]) -> Callable[..., None]:
+    return _source_path(_columns(command))
+
+
 _gallery = click.option(
     "--gallery", "gallery_path", type=click.Path(path_type=Path), required=True, help="The gallery file."
 )
@@ -119,7 +131,7 @@ def app() -> None:
     help="Shorter sides below this are too small, in pixels.",
 )
 @_json
-def validate(source: Path, min_side: int, as_json: bool) -> None:
+def validate(source: Path, columns: str, min_side: int, as_json: bool) -> None:
     """Say what is wrong with a dataset, all of it in one run.
 
     Exits with 1 when there are errors.
@@ -128,12 +140,15 @@ def validate(source: Path, min_side: int, as_json: bool) -> None:
     Example: placewise validate photos/manifest.csv
     """
     from placewise import doctor, show
-    from placewise.manifest import read_source
 
-    rows = read_source(source)
+    rows = _read(source, columns)
     with _progress() as progress:
         examination = doctor.examine(rows, min_side=min_side, on_progress=progress.stage("validating"))
-    _print(doctor.to_json(examination) if as_json else show.examination_text(examination))
+    _print(
+        {"source": rows.shown, **doctor.to_json(examination)}
+        if as_json
+        else f"{rows.shown}\n\n{show.examination_text(examination)}"
+    )
     if examination.has_errors:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
@@ -154,6 +169,7 @@ def validate(source: Path, min_side: int, as_json: bool) -> None:
 @_json
 def index(
     source: Path,
+    columns: str,
     gallery_path: Path,
     model: str,
     weights: Path | None,
@@ -179,9 +195,8 @@ def index(
     """
     from placewise import show
     from placewise.gallery import Gallery
-    from placewise.manifest import read_source
 
-    rows = read_source(source)
+    rows = _read(source, columns)
     embedder = _load(model, weights, precision, decode, device)
     with (
         _cache(embedder, cache_path, no_cache=no_cache) as cache,
@@ -190,7 +205,8 @@ def index(
     ):
         indexed = opened.add(rows, cache=cache, prefix=prefix, prune=prune, rehash=rehash, on_progress=progress.show)
         held, stale = len(opened), opened.staleness
-    _print(show.indexed_json(indexed, held) if as_json else show.indexed_text(indexed, gallery_path, held))
+    text = f"{rows.shown}\n{show.indexed_text(indexed, gallery_path, held)}"
+    _print({"source": rows.shown, **show.indexed_json(indexed, held)} if as_json else text)
     for row in rows.bad_rows:
         click.echo(f"left out: {row.detail}", err=True)
     _complain(indexed.failures)
@@ -308,6 +324,7 @@ def calibrate(
 @_json
 def evaluate(
     source: Path,
+    columns: str,
     tau: float | None,
     false_accept_rate: float,
     confidence: Literal["auto", "similarity"],
@@ -333,7 +350,6 @@ def evaluate(
     from placewise.evaluate import evaluate_source
     from placewise.evaluation import to_json
     from placewise.files import check_output
-    from placewise.manifest import read_source
     from placewise.openset import Aim
     from placewise.report import write_report
 
@@ -344,7 +360,7 @@ def evaluate(
             raise OptionError(message)
     if report:
         check_output(report, ".html")
-    rows = read_source(source)
+    rows = _read(source, columns)
     embedder = _load(model, weights, precision, decode, device)
     with _cache(embedder, cache_path, no_cache=no_cache) as cache, _progress() as progress:
         evaluation = evaluate_source(
@@ -355,7 +371,7 @@ def evaluate(
             answers=answers,
             on_progress=progress.show,
         )
-    _print(to_json(evaluation) if as_json else show.evaluation_text(evaluation))
+    _print(to_json(evaluation) if as_json else f"{rows.shown}\n{show.evaluation_text(evaluation)}")
     if report:
         write_report(evaluation, rows, report)
         click.echo(f"report: {report}", err=as_json)
@@ -425,7 +441,7 @@ def models_pull(name: str) -> None:
 @_weights
 @click.option("--photos", default=300, show_default=True, help="Gallery photos to calibrate and to measure on.")
 @_json
-def models_quantise(source: Path, model: str, weights: Path | None, photos: int, as_json: bool) -> None:
+def models_quantise(source: Path, columns: str, model: str, weights: Path | None, photos: int, as_json: bool) -> None:
     """Make a model's 8-bit variant, calibrated on a source's gallery photos, and print what it costs and gains.
 
     Two of three photos calibrate, the third measures. Needs NNCF: pip install 'placewise[int8]'.
@@ -434,9 +450,8 @@ def models_quantise(source: Path, model: str, weights: Path | None, photos: int,
     Example: placewise models quantise photos/manifest.csv
     """
     from placewise import quantise
-    from placewise.manifest import read_source
 
-    rows = read_source(source)
+    rows = _read(source, columns)
     with _progress() as progress:
         quantised = quantise.quantise_model(rows, model, weights=weights, photos=photos, on_progress=progress.show)
     _print(quantise.to_json(quantised) if as_json else quantise.to_text(quantised))
@@ -632,6 +647,17 @@ def _say_size(card: ModelCard) -> Callable[[int], None] | None:
 
 
 # ---- what commands share --------------------------------------------------------------------------------------------
+
+
+def _read(path: Path, columns: str) -> Source:
+    """Read a source, whose columns may have other names."""
+    from placewise.sources import read_source
+
+    pairs = [pair.partition("=") for pair in columns.split(",") if pair]
+    if not all(ours and theirs for ours, _, theirs in pairs):
+        message = f"--columns must be pairs like place=landmark_id, separated by commas, got {columns!r}"
+        raise OptionError(message)
+    return read_source(path, columns={ours.strip(): theirs.strip() for ours, _, theirs in pairs})
 
 
 def _load(

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from placewise.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path, PurePosixPath
 
 Image = NDArray[np.uint8]
@@ -100,11 +100,21 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Photos that belong together, the folder their paths start from, and the rows that could not be used."""
+    """Photos that belong together, the folder their paths start from, and the rows that could not be used.
+
+    Attributes:
+        root: the folder that the photos' paths start from.
+        photos: the rows that can be used.
+        bad_rows: a finding for each that cannot.
+        positives: path → the gallery photos that show the same, where a format says so instead of naming places.
+        shown: what it is taken for, in one line.
+    """
 
     root: Path
     photos: tuple[Photo, ...]
     bad_rows: tuple[Finding, ...] = ()
+    positives: Mapping[PurePosixPath, tuple[PurePosixPath, ...]] = field(default_factory=dict)
+    shown: str = field(default="", compare=False)
 
     def file(self, photo: Photo) -> Path:
         """The photo's file on this machine."""
@@ -188,9 +198,9 @@ class ModelCard:
             "weights_sha256": self.weights_sha256,
         }
         # Left out where they are empty, so that cards without them keep the fingerprints they had before.
-        for field in ("graph_input", "graph_output", "quantised"):
-            if getattr(self, field):
-                determining[field] = getattr(self, field)
+        for name in ("graph_input", "graph_output", "quantised"):
+            if getattr(self, name):
+                determining[name] = getattr(self, name)
         text = json.dumps(determining, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -13,8 +13,8 @@ from placewise.evaluate import evaluate_source
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
-from placewise.manifest import read_source
 from placewise.openset import Aim, check_tau
+from placewise.sources import read_source
 from placewise.town import render_town
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from placewise.errors import CalibrationError, GalleryError
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
-from placewise.manifest import read_source
 from placewise.models import load_model, load_model_of
 from placewise.openset import DEFAULT_AIM, Aim, Calibration
 from placewise.search.sidecar import SearcherKind, build_ann, renew_ann
+from placewise.sources import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,16 +6,20 @@ import contextlib
 import csv
 import io
 import os
+import pickle
+import re
 import sys
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from placewise.core import Photo, Position, Source
 from placewise.errors import SourceError
-from placewise.manifest import read_source
+from placewise.sources import read_source
 
 P = PurePosixPath
 
@@ -335,3 +339,252 @@ def test_real_manifests(photos_root: Path) -> None:
         assert source.bad_rows == ()
         assert (len(source.of("gallery")), len(source.of("query"))) == (gallery, query)
         assert all(source.file(photo).is_file() for photo in source.photos)
+
+
+# ---- the other formats ----------------------------------------------------------------------------------------------
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "sources.md").read_text(encoding="utf-8")
+EXAMPLES = {section.partition("\n")[0]: section for section in DOCUMENT.split("\n## ")[1:] if "```text" in section}
+
+
+def near(position: Position | None, lat: float, lon: float, degrees: float) -> bool:
+    """Whether a position is where it should be."""
+    return position is not None and abs(position.lat - lat) < degrees and abs(position.lon - lon) < degrees
+
+
+def photo_with_gps(path: Path, lat: float, lon: float, *, taken: str = "", heading: float | None = None) -> None:
+    """A tiny JPEG with a position, and a time and a heading where they are given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+
+    def dms(degrees: float) -> tuple[float, float, float]:
+        whole, minutes = int(abs(degrees)), abs(degrees) % 1 * 60
+        return float(whole), float(int(minutes)), minutes % 1 * 60
+
+    gps = exif.get_ifd(0x8825)
+    gps.update({1: "S" if lat < 0 else "N", 2: dms(lat), 3: "W" if lon < 0 else "E", 4: dms(lon)})
+    if heading is not None:
+        gps[17] = heading
+    if taken:
+        exif[0x0132] = taken
+    Image.new("RGB", (8, 8)).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_documented_example_is_recognised_and_shown_back(name: str, tmp_path: Path) -> None:
+    """The example is built as the document draws it; every photo that it draws is found, and the line is that of it."""
+    section = EXAMPLES[name]
+    drawn = re.search(r"```text\n(.*?)```", section, re.DOTALL)
+    assert drawn
+    names = drawn[1].splitlines()
+    for line in names:
+        if line.endswith(" with GPS"):
+            photo_with_gps(tmp_path / line.removesuffix(" with GPS"), 48.2, 16.3)
+        else:
+            tree(tmp_path, line)
+    for file, text in re.findall(r"```(photos/\S+)\n(.*?)```", section, re.DOTALL):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    shown = re.search(r"^> (.*)$", section, re.MULTILINE)
+    assert shown
+
+    source = read_source(tmp_path / "photos" / ("train.csv" if name == "Google Landmarks" else ""))
+
+    assert source.shown == shown[1]
+    assert {source.file(photo) for photo in source.photos} == {
+        tmp_path / line.removesuffix(" with GPS") for line in names
+    }
+    assert not source.bad_rows
+
+
+@pytest.mark.parametrize(("gallery", "queries"), [("Database", "QUERIES"), ("train", "test"), ("ref", "query")])
+def test_other_names_of_splits(tmp_path: Path, gallery: str, queries: str) -> None:
+    """In any case of letters; one of them alone is a place."""
+    tree(tmp_path, f"{gallery}/a/1.jpg", f"{queries}/a/2.jpg", f"{queries}/b/3.jpg")
+
+    found = sorted((photo.split, photo.place or "") for photo in read_source(tmp_path).photos)
+    assert found == [("gallery", "a"), ("query", "a"), ("query", "b")]
+    tree(tmp_path / "alone", "train/1.jpg", "station/2.jpg")
+    assert [photo.place for photo in read_source(tmp_path / "alone").photos] == ["station", "train"]
+
+
+def test_columns_of_other_names(tmp_path: Path) -> None:
+    """A table is read by the names that are given; without splits all of it is the gallery."""
+    path = write(tmp_path, "FILE,landmark_id,place\na.jpg,7,not this\nb.jpg,8,nor this\n", "t.csv")
+
+    source = read_source(path, columns={"path": "file", "place": "landmark_id"})
+
+    assert source.photos == (Photo(P("a.jpg"), "gallery", "7"), Photo(P("b.jpg"), "gallery", "8"))
+    assert source.shown == "table: 2 photos, 2 places"
+    for columns in ({"path": "nothing"}, {"landmark": "place"}):
+        with pytest.raises(SourceError, match=r"^columns must map one of path, place, .*; correct the names$"):
+            read_source(path, columns=columns)
+
+
+def test_utm_is_turned_into_degrees(tmp_path: Path) -> None:
+    """Known points on both halves of the Earth, to a metre; the central meridian of a zone is at 500,000 m."""
+    rows = [
+        "path,place,split,utm_east,utm_north,utm_zone",
+        "equator.jpg,,gallery,500000,0,31N",
+        "tower.jpg,,gallery,448251.8,5411932.7,31U",
+        "opera.jpg,,gallery,334873,6252266,56H",
+        "bad.jpg,,gallery,1,2,99X",
+    ]
+
+    source = read_source(write(tmp_path, "\n".join(rows) + "\n"))
+
+    equator, tower, opera = (photo.position for photo in source.photos)
+    assert near(equator, 0, 3, 1e-9)
+    assert near(tower, 48.8582, 2.2945, 1e-4)
+    assert near(opera, -33.857, 151.215, 1e-3)
+    (detail,) = details(source)
+    assert detail == (
+        "line 5: utm_east and utm_north must be metres and utm_zone like 33U, got '1', '2', '99X'; "
+        "correct or remove the row"
+    )
+
+
+def test_positions_in_names(tmp_path: Path) -> None:
+    """Degrees where there are some, else UTM; a heading; and nothing where there is no zone."""
+    names = (
+        "@448251@5411932@31@U@48.85@2.29@p@@-90@@@@@@.jpg",
+        "@448251.8@5411932.7@31@U@@@@@@@@@@@.jpg",
+        "@448251.8@5411932.7@@@@@@@@@@@@@.jpg",
+        "@448251.8@5411932.7@31@U@91@2@@@@@@@@@.jpg",
+    )
+    tree(tmp_path, *names)
+
+    source = read_source(tmp_path)
+
+    from_utm, without_zone, from_degrees = (photo.position for photo in source.photos)
+    assert without_zone is None
+    assert near(from_utm, 48.8582, 2.2945, 1e-4)
+    assert from_degrees == Position(48.85, 2.29, 270.0)
+    assert details(source) == ["lat must be between -90 and 90 degrees, got 91.0; rename the file"]
+
+
+def test_exif_positions_are_in_the_order_of_time(tmp_path: Path) -> None:
+    """South and west are negative, times decide the order, and a file without EXIF data has no position."""
+    photo_with_gps(tmp_path / "a.jpg", -33.8570, 151.2150, taken="2024:05:02 10:00:00", heading=45.0)
+    photo_with_gps(tmp_path / "b.jpg", 40.6892, -74.0445, taken="2024:05:01 10:00:00")
+    tree(tmp_path, "c.jpg")
+
+    photos = read_source(tmp_path).photos
+
+    assert [str(photo.path) for photo in photos] == ["c.jpg", "b.jpg", "a.jpg"]
+    assert photos[0].position is None
+    assert near(photos[1].position, 40.6892, -74.0445, 1e-5)
+    assert near(photos[2].position, -33.857, 151.215, 1e-5)
+    assert photos[2].position
+    assert photos[2].position.heading == 45
+
+
+def test_a_street_of_phone_photos(photos_root: Path) -> None:
+    """29 photos with positions, in the order of the files, along one street."""
+    photos = read_source(photos_root / "street-gps").photos
+
+    assert [str(photo.path) for photo in photos] == [f"{number:02}.jpg" for number in range(1, 30)]
+    assert all(photo.position for photo in photos)
+    lats = [photo.position.lat for photo in photos if photo.position]
+    assert max(lats) - min(lats) < 0.02
+
+
+def test_a_loop_of_frames_with_known_matches(photos_root: Path) -> None:
+    """1,237 frames, and each pair of positives.csv in its order: the later frame asks."""
+    source = read_source(photos_root / "city-centre")
+
+    assert len(source.photos) == 1237
+    assert P("frames/0154.jpg") in source.positives[P("frames/0665.jpg")]
+    assert {photo.sequence for photo in source.photos} == {"city-centre"}
+
+
+def gnd(folder: Path, document: object, name: str = "gnd_roxford5k.pkl") -> Path:
+    """A ground-truth file as the authors write it."""
+    (folder / name).write_bytes(pickle.dumps(document, protocol=2))
+    return folder / name
+
+
+@pytest.mark.parametrize("as_array", [True, False])
+def test_revisited_oxford(tmp_path: Path, *, as_array: bool) -> None:
+    """Easy and hard photos are matches, junk is not, whether numbers are lists or arrays; boxes may be there."""
+    numbers = np.array if as_array else list
+    truth = [
+        {"easy": numbers([0]), "hard": numbers([2]), "junk": numbers([1]), "bbx": np.array([0.0, 1.0, 5.5, 6.0])},
+        {"easy": numbers([]), "hard": [np.int64(1)], "junk": numbers([]), "bbx": [1.0, 2.0, 3.0, 4.0]},
+    ]
+    path = gnd(tmp_path, {"imlist": ["a", "b", "c"], "qimlist": ["q1", "q2"], "gnd": truth})
+
+    for source in (read_source(path), read_source(tmp_path)):
+        assert source.positives == {
+            P("jpg/q1.jpg"): (P("jpg/a.jpg"), P("jpg/c.jpg")),
+            P("jpg/q2.jpg"): (P("jpg/b.jpg"),),
+        }
+        assert [str(photo.path) for photo in source.of("gallery")] == ["jpg/a.jpg", "jpg/b.jpg", "jpg/c.jpg"]
+        assert len(source.of("query")) == 2
+
+
+class Attack:
+    """A pickle of it runs a command, if anything is executed."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What an unpickler would call."""
+        return os.system, ("echo executed > executed",)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        Attack(),
+        {"imlist": [Attack()], "qimlist": [], "gnd": []},
+        {"imlist": ["../../etc/passwd"], "qimlist": [], "gnd": []},
+        {"imlist": ["a"], "qimlist": ["q"], "gnd": [{"easy": [7], "hard": []}]},
+        {"imlist": ["a"], "qimlist": ["q"], "gnd": [{"easy": [-1], "hard": []}]},
+        {"imlist": ["a"], "qimlist": ["q", "r"], "gnd": [{"easy": [], "hard": []}]},
+        [1, 2],
+        {},
+    ],
+    ids=["attack", "attack inside", "path outside", "no such photo", "negative", "lengths", "list", "empty"],
+)
+def test_a_hostile_or_damaged_pickle_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: object
+) -> None:
+    """One line; nothing that the file names is called."""
+    monkeypatch.chdir(tmp_path)
+
+    message = refusal(gnd(tmp_path, document))
+
+    assert "must hold imlist, qimlist and gnd" in message
+    assert not (tmp_path / "executed").exists()
+    for data in (b"", b"\x80\x02", b"cos\nsystem\n(S'echo'\ntR.", b"garbage"):
+        (tmp_path / "gnd_x.pkl").write_bytes(data)
+        assert "must hold imlist" in refusal(tmp_path / "gnd_x.pkl")
+
+
+def test_bad_rows_of_other_tables_are_findings(tmp_path: Path) -> None:
+    """A row that cannot be used is said with its file and line, and the others are kept."""
+    tree(tmp_path, "hub/a.jpg", "gld/0/1/2/012.jpg")
+    write(tmp_path / "hub", "file_name,label\na.jpg,x\n,y\na.jpg,z\n../b.jpg,w\n", "metadata.csv")
+    write(tmp_path / "gld", "id,landmarks\n012,4 5\n../,6\n013,\n", "test.csv")
+
+    hub, gld = read_source(tmp_path / "hub"), read_source(tmp_path / "gld" / "test.csv")
+
+    assert [photo.place for photo in hub.photos] == ["x"]
+    assert [detail.partition(":")[0] for detail in details(hub)] == [f"metadata.csv, line {n}" for n in (3, 4, 5)]
+    assert [(photo.place, photo.split) for photo in gld.photos] == [("4", "query"), (None, "query")]
+    assert details(gld) == ["line 3: id must be three or more letters and digits, got '../'"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"metadata.csv": "name\nx\n"}, "must have a column file_name, got 'name'"),
+        ({"metadata.jsonl": "{\n"}, "must be a JSON object, got '{'"),
+        ({"frames.csv": "file,frame\na.jpg,0\n"}, "must have the columns path,frame, got 'file,frame'"),
+    ],
+)
+def test_a_table_without_its_columns_is_refused(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    """The line says which file and what it has."""
+    for name, text in files.items():
+        write(tmp_path, text, name)
+
+    assert message in refusal(tmp_path)

@@ -1,0 +1,171 @@
+"""A manifest: a CSV file with one row for each photo."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from placewise.core import Finding, Photo, Position, Source, Split
+from placewise.errors import OptionError, SourceError
+from placewise.sources.files import bad_row, path_of
+from placewise.sources.utm import position_of
+
+MANIFEST = "manifest.csv"
+REQUIRED = ("path", "place", "split")
+OPTIONAL = ("lat", "lon", "heading", "sequence", "frame", "utm_east", "utm_north", "utm_zone")
+_SPLITS: dict[str, Split] = {"gallery": "gallery", "query": "query"}
+_MAX_FRAME = 2**63 - 1  # what a gallery file can store
+_Value = TypeVar("_Value")
+
+
+def recognises(path: Path) -> bool:
+    """A file whose name ends in ``.csv``, or a folder that holds a ``manifest.csv``."""
+    return (path.suffix.lower() == ".csv" and path.is_file()) or (path / MANIFEST).is_file()
+
+
+def read(path: Path, columns: Mapping[str, str] | None = None) -> Source:
+    """Read a manifest.
+
+    Args:
+        path: the file, or its folder.
+        columns: our name of a column → the table's.
+    """
+    path = path / MANIFEST if path.is_dir() else path
+    header, rows = table(path)
+    header = _renamed(header, columns or {}, path)
+    in_gallery = {"split": "gallery"} if columns and "split" not in header else {}
+    if not {*REQUIRED} - {*in_gallery} <= {*header} or len(set(header) - {""}) < sum(name != "" for name in header):
+        message = (
+            f"the manifest {str(path)!r} must start with a line that names the columns {','.join(REQUIRED)}, "
+            f"each once and separated by commas, got {','.join(header)[:200]!r}; add or correct that line"
+        )
+        raise SourceError(message)
+    if not rows:
+        message = f"the manifest {str(path)!r} must have a row for each photo, got only the header; add rows"
+        raise SourceError(message)
+    lines: dict[PurePosixPath, int] = {}
+    photos: list[Photo] = []
+    bad_rows: list[Finding] = []
+    for line, row in rows:
+        cells = dict.fromkeys(REQUIRED, "") | in_gallery
+        cells |= dict(zip(header, (cell.strip() for cell in row), strict=False))
+        faults = [] if len(row) == len(header) else [f"must have {len(header)} columns like the header, got {len(row)}"]
+        photo = _photo(cells, lines, line, faults)
+        if photo is not None:
+            photos.append(photo)
+        else:
+            bad_rows.append(bad_row(cells["path"], f"line {line}: {'; '.join(faults)}; correct or remove the row"))
+    return Source(path.parent, tuple(photos), tuple(bad_rows))
+
+
+def _renamed(header: list[str], columns: Mapping[str, str], path: Path) -> list[str]:
+    """The header with our names in the place of the table's."""
+    ours = {theirs.strip().lower(): name for name, theirs in columns.items()}
+    for name, theirs in columns.items():
+        if name not in {*REQUIRED, *OPTIONAL} or theirs.strip().lower() not in header:
+            message = (
+                f"columns must map one of {', '.join((*REQUIRED, *OPTIONAL))} to a column of {str(path)!r}, which are "
+                f"{','.join(header)[:200]}, got {name}={theirs}; correct the names"
+            )
+            raise SourceError(message)
+    # A column of the table that has one of our names, but is not the one that was meant, is another one.
+    return [ours.get(name, "" if name in columns else name) for name in header]
+
+
+def table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header in lower case, and each row that is not blank with the number of its first line."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    line = 1
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                rows.append((line, row))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        message = f"the manifest {str(path)!r} must be a CSV file, got on line {line}: {error}; correct the line"
+        raise SourceError(message) from error
+    return [name.strip().lower() for name in rows[0][1]] if rows else [], rows[1:]
+
+
+def _text(path: Path) -> str:
+    """The text of a manifest, which is UTF-8 with or without a byte order mark."""
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        message = f"the manifest {str(path)!r} must be UTF-8 text, got other bytes on line {line}; save it as UTF-8"
+        raise SourceError(message) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        message = f"the manifest {str(path)!r} must be text, got a NUL character on line {line}; save it again as CSV"
+        raise SourceError(message)
+    return text
+
+
+def _photo(cells: dict[str, str], lines: dict[PurePosixPath, int], line: int, faults: list[str]) -> Photo | None:
+    """One row as a photo, or None with a sentence in ``faults`` for each thing that is wrong with it.
+
+    ``lines`` holds the line of each path that was seen before, and learns this one. A heading without a position says
+    nothing of where the photo is and is dropped.
+    """
+
+    def attempt(read: Callable[[str], _Value], column: str) -> _Value | None:
+        try:
+            return read(cells.get(column, ""))
+        except (ValueError, OptionError) as error:
+            faults.append(str(error))
+            return None
+
+    path = attempt(path_of, "path")
+    if path is not None and lines.setdefault(path, line) != line:
+        faults.append(f"path must not repeat, got the photo of line {lines[path]} again")
+    split = attempt(_split, "split")
+    lat, lon, heading = (attempt(partial(_degrees, name), name) for name in ("lat", "lon", "heading"))
+    if bool(cells.get("lat")) != bool(cells.get("lon")):
+        faults.append(f"lat and lon must come together, got only {'lat' if cells.get('lat') else 'lon'}")
+    frame = attempt(_frame, "frame")
+    utm = None
+    if any(cells.get(name) for name in ("utm_east", "utm_north", "utm_zone")):
+        utm = attempt(lambda zone: position_of(cells.get("utm_east", ""), cells.get("utm_north", ""), zone), "utm_zone")
+    if path is None or split is None or faults:
+        return None
+    position = utm if lat is None or lon is None else Position(lat, lon, heading)
+    return Photo(path, split, cells["place"] or None, position, cells.get("sequence") or None, frame)
+
+
+def _split(text: str) -> Split:
+    """``gallery`` or ``query``, in any case."""
+    try:
+        return _SPLITS[text.lower()]
+    except KeyError:
+        message = f"split must be gallery or query, got {text!r}"
+        raise ValueError(message) from None
+
+
+def _degrees(name: str, text: str) -> float | None:
+    """A coordinate in the range that ``Position`` allows for it, or None where the cell is empty."""
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        message = f"{name} must be a number of degrees, got {text!r}"
+        raise ValueError(message) from None
+    Position(**({"lat": 0.0, "lon": 0.0} | {name: value}))
+    return value
+
+
+def _frame(text: str) -> int | None:
+    """A frame's number, or None where the cell is empty."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= _MAX_FRAME):
+        message = f"frame must be a whole number from 0, got {text!r}"
+        raise ValueError(message)
+    return int(text)
