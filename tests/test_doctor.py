@@ -264,7 +264,7 @@ def test_frames_of_one_sequence_are_only_noted(tmp_path: Path, split: Split) -> 
     assert found.kind == ("cross_split_near_duplicate" if crosses else "near_duplicate")
     assert found.severity == "info"
     assert len(found.photos) == 6
-    assert found.detail == f"6 frames of sequence 'walk' are nearly the same: {todo}"
+    assert found.detail == f"6 frames of sequence 'walk' are nearly the same as others of it: {todo}"
 
 
 def test_blank_photos_are_not_compared(tmp_path: Path) -> None:

@@ -178,21 +178,31 @@ def _near_duplicates(looks: Sequence[_Look], threshold: float) -> Iterator[Findi
     contents = np.unique([look.digest or b"" for look in nodes], return_inverse=True)[1]
     in_gallery = np.array([look.photo.split == "gallery" for look in nodes])
     pairs = near_pairs(outlines, contents, in_gallery, threshold=threshold)
+    frames: dict[tuple[str, bool], list[Photo]] = {}
     for group in _groups(len(nodes), contents, pairs):
         if len({nodes[i].digest for i in group}) > 1:
-            yield _near_finding([nodes[i].photo for i in group])
+            photos = [nodes[i].photo for i in group]
+            sequence = photos[0].sequence
+            if sequence is not None and all(photo.sequence == sequence for photo in photos):
+                frames.setdefault((sequence, _crosses_splits(photos)), []).extend(photos)
+            else:
+                yield _near_finding(photos)
+    for (sequence, crosses), photos in frames.items():
+        yield _frames_finding(sequence, photos, crosses=crosses)
+
+
+def _frames_finding(sequence: str, photos: Sequence[Photo], *, crosses: bool) -> Finding:
+    """The one finding for all frames of a sequence that are like others of it, as is to be expected of them."""
+    kind = "cross_split_near_duplicate" if crosses else "near_duplicate"
+    todo = "put the whole sequence on one side, or results are too good" if crosses else "nothing to do"
+    detail = f"{len(photos)} frames of sequence {sequence!r} are nearly the same as others of it: {todo}"
+    return _finding(kind, "info", photos, detail)
 
 
 def _near_finding(photos: Sequence[Photo]) -> Finding:
-    """The finding for a group; frames of one sequence are expected to be alike."""
+    """The finding for a group of copies."""
     crosses = _crosses_splits(photos)
     kind = "cross_split_near_duplicate" if crosses else "near_duplicate"
-    sequence = photos[0].sequence
-    if sequence is not None and all(photo.sequence == sequence for photo in photos):
-        todo = "put the whole sequence on one side, or results are too good" if crosses else "nothing to do"
-        return _finding(
-            kind, "info", photos, f"{len(photos)} frames of sequence {sequence!r} are nearly the same: {todo}"
-        )
     todo = (
         "of copies that gallery and query share, remove those on one side, or results are too good"
         if crosses
