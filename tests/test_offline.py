@@ -72,6 +72,7 @@ def watch(folder: Path, *arguments: object, source: str = "") -> tuple[subproces
 
 OFFLINE = {
     "validate": ("validate", "{manifest}"),
+    "split": ("split", "{manifest}", "{manifest}.new.csv"),
     "index": ("index", "{manifest}", "--gallery", "{folder}/new", "--no-cache"),
     "locate": ("locate", "{photo}", "--gallery", "{gallery}"),
     "calibrate": ("calibrate", "--gallery", "{gallery}"),

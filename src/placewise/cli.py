@@ -155,6 +155,41 @@ def validate(source: Path, columns: str, min_side: int, as_json: bool) -> None:
 
 @app.command()
 @_source
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--open-set", default=0.2, show_default=True, help="The share of places that the gallery is not to hold.")
+@click.option("--queries", default=0.3, show_default=True, help="The share of the other places' photos that ask.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, another division.")
+def split(source: Path, columns: str, out: Path, open_set: float, queries: float, seed: int) -> None:
+    """Write a manifest that divides photos anew into gallery, known and open-set queries.
+
+    Copies of one picture and frames of one sequence stay on one side, so that nothing leaks.
+
+    \b
+    Example: placewise split photos photos/manifest.csv --open-set 0.2
+    """
+    from placewise.files import check_output
+    from placewise.splitting import split_source, write_manifest
+
+    check_output(out, ".csv")
+    rows = _read(source, columns)
+    with _progress() as progress:
+        photos = split_source(
+            rows, open_set=open_set, queries=queries, seed=seed, on_progress=progress.stage("reading")
+        )
+    write_manifest(rows, photos, out)
+    held = {photo.place for photo in photos if photo.split == "gallery"}
+    asking = [photo for photo in photos if photo.split == "query"]
+    known = sum(photo.place in held for photo in asking)
+    left_out = len(rows.photos) + len(rows.bad_rows) - len(photos)
+    _print(
+        f"{rows.shown}\n{out}: {len(photos) - len(asking)} gallery photos of {len(held - {None})} places, "
+        f"{known} known queries, {len(asking) - known} open-set queries"
+        + (f", {left_out} left out" if left_out else "")
+    )
+
+
+@app.command()
+@_source
 @_gallery
 @_model_options
 @click.option(

@@ -179,7 +179,7 @@ def _near_duplicates(looks: Sequence[_Look], threshold: float) -> Iterator[Findi
     in_gallery = np.array([look.photo.split == "gallery" for look in nodes])
     pairs = near_pairs(outlines, contents, in_gallery, threshold=threshold)
     frames: dict[tuple[str, bool], list[Photo]] = {}
-    for group in _groups(len(nodes), contents, pairs):
+    for group in connected(len(nodes), contents, pairs):
         if len({nodes[i].digest for i in group}) > 1:
             photos = [nodes[i].photo for i in group]
             sequence = photos[0].sequence
@@ -216,7 +216,7 @@ def _crosses_splits(photos: Iterable[Photo]) -> bool:
     return len({photo.split for photo in photos}) > 1
 
 
-def _groups(count: int, contents: NDArray[np.int64], pairs: NDArray[np.int64]) -> list[list[int]]:
+def connected(count: int, contents: NDArray[np.int64], pairs: NDArray[np.int64]) -> list[list[int]]:
     """Connected components, each in ascending order; equal contents are connected too."""
     parent = list(range(count))
 
