@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from placewise import images
-from placewise.core import InputRule
+from placewise.core import InputRule, Position
 from placewise.errors import ImageError, OptionError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -454,3 +454,37 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path, monkeypatch: py
     with pytest.raises(ImageError, match=r"cannot be read \(Permission denied\)") as caught:
         images.read_bytes(path)
     assert caught.value.kind == "unreadable"
+
+
+def gps_tags(**changed: object) -> PIL.Image.Exif:
+    """EXIF data of a phone that is held upright in Vienna."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:01 10:00:00"
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 12.0, 30.0), 3: "E", 4: (16.0, 21.0, 0.0), 17: 90.0})
+    exif.get_ifd(0x8825).update({int(tag[1:]): value for tag, value in changed.items()})
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_facts(kind: str) -> None:
+    """Format, size as stored, orientation, position, heading and time come from the header of every such format."""
+    found = images.facts(encode(picture(), kind, exif=gps_tags().tobytes()))
+
+    assert found == images.Facts(
+        "WebP" if kind == "WEBP" else kind,
+        64,
+        48,
+        6,
+        Position(48 + 12.5 / 60, 16.35, 90.0),
+        has_gps=True,
+        taken="2024:05:01 10:00:00",
+    )
+    assert found.upright == (48, 64)
+
+
+def test_facts_of_a_position_that_is_none() -> None:
+    """GPS values that name no place on Earth are said to be there, but are no position."""
+    found = images.facts(encode(picture(), "JPEG", exif=gps_tags(_2=(91.0, 0.0, 0.0)).tobytes()))
+
+    assert (found.position, found.has_gps) == (None, True)

@@ -99,6 +99,21 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Grades:
+    """The gallery photos that a query is judged by, where a ground truth grades them.
+
+    Attributes:
+        easy: they clearly show the same.
+        hard: they show the same, but it is hard to see.
+        junk: neither right nor wrong: they are left out of what is counted.
+    """
+
+    easy: tuple[PurePosixPath, ...] = ()
+    hard: tuple[PurePosixPath, ...] = ()
+    junk: tuple[PurePosixPath, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Photos that belong together, the folder their paths start from, and the rows that could not be used.
 
@@ -107,6 +122,7 @@ class Source:
         photos: the rows that can be used.
         bad_rows: a finding for each that cannot.
         positives: path → the gallery photos that show the same, where a format says so instead of naming places.
+        grades: query → its gallery photos by grade, where a format has grades; ``positives`` are easy and hard ones.
         shown: what it is taken for, in one line.
     """
 
@@ -114,6 +130,7 @@ class Source:
     photos: tuple[Photo, ...]
     bad_rows: tuple[Finding, ...] = ()
     positives: Mapping[PurePosixPath, tuple[PurePosixPath, ...]] = field(default_factory=dict)
+    grades: Mapping[PurePosixPath, Grades] = field(default_factory=dict)
     shown: str = field(default="", compare=False)
 
     def file(self, photo: Photo) -> Path:

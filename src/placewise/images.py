@@ -13,6 +13,7 @@ import io
 import re
 import stat
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,8 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from placewise.core import Image, InputRule
+from placewise import exif
+from placewise.core import Image, InputRule, Position
 from placewise.errors import ImageError, OptionError
 
 if TYPE_CHECKING:
@@ -61,6 +63,37 @@ _READERS: tuple[tuple[re.Pattern[bytes], Callable[[io.BytesIO, str], ImageFile]]
 )
 FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF"
 """The formats that are read, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a file says of itself.
+
+    Attributes:
+        format: ``JPEG``, ``PNG``, ``WebP``, ``GIF``, ``BMP``, ``TIFF``, ``PPM`` or ``AVIF``.
+        width: pixels as the header states them, before the photo is turned upright.
+        height: likewise.
+        orientation: how the photo must be turned, 1 to 8 as EXIF counts; 1 is upright.
+        position: where the EXIF data say that it was taken; None where they do not, or name no place on Earth.
+        has_gps: whether the EXIF data hold a latitude and a longitude, even such as are no position.
+        taken: when the EXIF data say that it was taken (``2024:05:01 10:00:00``), or else changed; may be empty.
+        animated: whether there are more pictures than the one that is used.
+    """
+
+    format: str
+    width: int
+    height: int
+    orientation: int = 1
+    position: Position | None = None
+    has_gps: bool = False
+    taken: str = ""
+    animated: bool = False
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height in pixels of the upright photo."""
+        return (self.width, self.height) if self.orientation < 5 else (self.height, self.width)
+
 
 _UPRIGHT = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -107,6 +140,22 @@ def header_size(data: bytes) -> tuple[int, int]:
     """
     width, height = _open(data).size
     return width, height
+
+
+def facts(data: bytes) -> Facts:
+    """What a file says of itself, without decoding a pixel.
+
+    Raises:
+        ImageError: As ``decode``, for what the header shows.
+    """
+    image = _open(data)
+    width, height = image.size
+    name = {"JPEG": "JPEG", "WEBP": "WebP"}.get(image.format or "", image.format or "")
+    found = exif.read(data if name == "TIFF" else image.info.get("exif") or b"")
+    if name == "TIFF" and found.orientation >= 5:  # Pillow turns these by itself
+        width, height = height, width
+    animated = bool(getattr(image, "is_animated", False))
+    return Facts(name, width, height, found.orientation, found.position, found.has_gps, found.taken, animated=animated)
 
 
 def decode(data: bytes, *, at_least: int | None = None) -> Image:
