@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from placewise import images
-from placewise.core import Photo, Position, Source
+from placewise.core import Grades, Photo, Position, Source
 from placewise.errors import ImageError, SourceError
 from placewise.sources import read_source
 
@@ -510,7 +510,7 @@ def gnd(folder: Path, document: object, name: str = "gnd_roxford5k.pkl") -> Path
 
 @pytest.mark.parametrize("as_array", [True, False])
 def test_revisited_oxford(tmp_path: Path, *, as_array: bool) -> None:
-    """Easy and hard photos are matches, junk is not, whether numbers are lists or arrays; boxes may be there."""
+    """Easy and hard photos are matches, junk is kept apart, whether numbers are lists or arrays; boxes may be there."""
     numbers = np.array if as_array else list
     truth = [
         {"easy": numbers([0]), "hard": numbers([2]), "junk": numbers([1]), "bbx": np.array([0.0, 1.0, 5.5, 6.0])},
@@ -522,6 +522,10 @@ def test_revisited_oxford(tmp_path: Path, *, as_array: bool) -> None:
         assert source.positives == {
             P("jpg/q1.jpg"): (P("jpg/a.jpg"), P("jpg/c.jpg")),
             P("jpg/q2.jpg"): (P("jpg/b.jpg"),),
+        }
+        assert source.grades == {
+            P("jpg/q1.jpg"): Grades((P("jpg/a.jpg"),), (P("jpg/c.jpg"),), (P("jpg/b.jpg"),)),
+            P("jpg/q2.jpg"): Grades(hard=(P("jpg/b.jpg"),)),
         }
         assert [str(photo.path) for photo in source.of("gallery")] == ["jpg/a.jpg", "jpg/b.jpg", "jpg/c.jpg"]
         assert len(source.of("query")) == 2
