@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import io
 import stat
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from placewise import exif, headers, pixels
 from placewise.core import Image, InputRule, Position
 from placewise.errors import ImageError, OptionError
 from placewise.headers import FORMATS, Header
+from placewise.turns import Budget
 
 __all__ = [
     "FORMATS",
@@ -201,7 +200,7 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image:
     fits = [scale for scale in (2, 4, 8) if reducible and at_least is not None and shorter // at_least >= scale]
     scale = max(1, _scale(header), *fits)
     orientation = header.orientation or exif.read(header.exif, header.xmp).orientation
-    with _budget.taken(_memory(header, scale if header.format == "JPEG" else 1)):
+    with _budget.taken(_memory(header, scale if header.format == "JPEG" else 1), of=MAX_MEMORY):
         return pixels.decode(header, orientation, scale=scale)
 
 
@@ -276,28 +275,7 @@ def _memory(header: Header, scale: int) -> int:
     return int(header.bytes_per_pixel * header.width * header.height / scale**2) + header.fixed_bytes + copied
 
 
-class _Budget:
-    """``MAX_MEMORY``, shared by all threads: who needs more than is left waits until others are done."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._taken = 0
-
-    @contextlib.contextmanager
-    def taken(self, count: int) -> Iterator[None]:
-        """Hold a number of bytes; not to be nested."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._taken or self._taken + count <= MAX_MEMORY)
-            self._taken += count
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken -= count
-                self._changed.notify_all()
-
-
-_budget = _Budget()
+_budget = Budget()
 
 
 def _cut_to_aspect(image: Image) -> Image:
