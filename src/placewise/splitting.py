@@ -17,9 +17,6 @@ from placewise.doctor import Examination, connected, examine
 from placewise.errors import OptionError, SourceError
 from placewise.files import check_output, write_atomically
 
-_COPIES = frozenset({"duplicate", "cross_split_duplicate", "near_duplicate", "cross_split_near_duplicate"})
-_USELESS = frozenset({"missing", "unreadable", "truncated", "too_large"})
-
 
 def split_source(
     source: Source,
@@ -51,8 +48,7 @@ def split_source(
             message = f"{name} must be a share below 1, and that of queries above 0, got {share}"
             raise OptionError(message)
     examination = examine(source, on_progress=on_progress)
-    useless = {name for found in examination.findings if found.kind in _USELESS for name in found.photos}
-    photos = [photo for photo in source.photos if str(photo.path) not in useless]
+    photos = examination.readable
     rng = np.random.default_rng(seed)
     places = sorted({photo.place for photo in photos if photo.place is not None})
     unknown = {places[number] for number in rng.permutation(len(places))[: round(open_set * len(places))]}
@@ -78,10 +74,8 @@ def split_source(
 
 def _together(photos: Sequence[Photo], examination: Examination) -> dict[int, list[int]]:
     """Rows of what must stay on one side, by the first of them: copies of a picture, frames of a sequence."""
-    rows = {str(photo.path): row for row, photo in enumerate(photos)}
-    sets = [
-        [rows[name] for name in found.photos if name in rows] for found in examination.findings if found.kind in _COPIES
-    ]
+    numbers = {photo.path: row for row, photo in enumerate(photos)}
+    sets = [[numbers[photo.path] for photo in group.photos] for group in examination.groups]
     sequences: dict[str, list[int]] = {}
     for row, photo in enumerate(photos):
         if photo.sequence is not None:
