@@ -52,8 +52,8 @@ def kinds(examination: Examination) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(found.kind, found.severity, found.photos) for found in examination.findings]
 
 
-def test_every_kind_in_one_run(tmp_path: Path) -> None:
-    """One run over a dataset with every fault reports each of them, with nothing missing and nothing extra."""
+def test_many_kinds_in_one_run(tmp_path: Path) -> None:
+    """One run over a dataset with many faults reports each of them, with nothing missing and nothing extra."""
     first, second, third = (jpeg(drawing(i)) for i in range(3))
     huge = (
         b"BM" + bytes(12) + (40).to_bytes(4, "little") + 2 * (60_000).to_bytes(4, "little") + b"\1\0\x18\0" + bytes(24)
@@ -333,7 +333,9 @@ def test_blank_photos_are_not_compared(tmp_path: Path) -> None:
         for i, level in enumerate((10, 10, 128, 240))
     }
 
-    assert examine(source_of(tmp_path, **files)).findings == ()
+    (found,) = examine(source_of(tmp_path, **files)).findings
+
+    assert (found.kind, len(found.photos)) == ("blank", 4)
 
 
 def test_pictures_without_structure_do_not_crash(tmp_path: Path) -> None:
@@ -402,8 +404,10 @@ def test_real_leaks_are_found(photos_root: Path) -> None:
         "duplicate": 6,
         "cross_split_duplicate": 19,
         "cross_split_near_duplicate": 1,
+        "mixed_resolutions": 1,
     }
-    assert result.findings[-1].photos == ("test/golden temple/4.jpeg", "train/golden temple/5.jpg")
+    (near,) = (found for found in result.findings if found.kind == "cross_split_near_duplicate")
+    assert near.photos == ("test/golden temple/4.jpeg", "train/golden temple/5.jpg")
 
 
 @pytest.mark.parametrize("folder", ["landmarks", "distractors", "buildings", "street-gps"])
@@ -411,7 +415,7 @@ def test_different_real_photos_are_no_near_duplicates(photos_root: Path, folder:
     """Of different photos, even of one landmark, building or street, fewer than 1 % are called near-duplicates."""
     result = examine(real(photos_root / folder, "query"))
 
-    flagged = {name for found in result.findings for name in found.photos}
+    flagged = {name for found in result.findings if "duplicate" in found.kind for name in found.photos}
     assert len(flagged) <= result.records // 100
 
 
@@ -424,7 +428,8 @@ def test_edited_real_photos_are_near_duplicates(photos_root: Path, tmp_path: Pat
         with PIL.Image.open(path) as image:
             files |= {f"g{i}": path.read_bytes(), f"q{i}": EDITS[edit](image.convert("RGB"))}
 
-    found = {finding.photos for finding in examine(source_of(tmp_path, **files)).findings}
+    findings = examine(source_of(tmp_path, **files)).findings
+    found = {finding.photos for finding in findings if "duplicate" in finding.kind}
 
     wanted = {(f"g{i}.jpg", f"q{i}.jpg") for i in range(len(paths))}
     assert found <= wanted

@@ -16,8 +16,11 @@ from typing import Any
 
 from placewise.core import Finding, Photo, Source
 from placewise.doctor.copies import Group, connected, find_copies
-from placewise.doctor.kinds import BY_NAME, KINDS, TABLE, USELESS, Kind
+from placewise.doctor.kinds import BY_NAME, KINDS, TABLE, Kind
+from placewise.doctor.labels import judge_labels
 from placewise.doctor.look import Look, PhotoFacts, look
+from placewise.doctor.pictures import judge_pictures
+from placewise.doctor.positions import judge_positions
 from placewise.errors import OptionError
 from placewise.machine import usable_cores
 
@@ -25,7 +28,6 @@ __all__ = [
     "BY_NAME",
     "KINDS",
     "TABLE",
-    "USELESS",
     "Examination",
     "Group",
     "Kind",
@@ -109,6 +111,9 @@ def examine(
         *source.bad_rows,
         *(seen.finding for seen in looks if seen.finding is not None),
         *copies,
+        *judge_pictures(facts),
+        *judge_labels(source),
+        *judge_positions(facts),
     )
     records = len(source.photos) + len(source.bad_rows)
     return Examination(records, len(source.of("gallery")), len(source.of("query")), findings, facts, groups)

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.core import Finding, Photo
-from placewise.doctor.kinds import finding
+from placewise.doctor.kinds import finding, listed
 from placewise.doctor.look import Look
 from placewise.outlines import near_pairs
-
-_NAMES_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +161,11 @@ def _place_conflicts(group: Group) -> Iterator[Finding]:
         if photo.place is not None:
             labels[content].add(photo.place)
     same = any(len(places) > 1 for places in labels.values())
-    shown = ", ".join(group.places[:_NAMES_SHOWN]) + (", …" if len(group.places) > _NAMES_SHOWN else "")
     what = "the same file carries" if same else "photos that are nearly the same carry"
     yield finding(
         "place_conflict",
         [photo for photo in group.photos if photo.place is not None],
-        f"{what} different places ({shown}): look which is right and correct the others",
+        f"{what} different places ({listed(group.places)}): look which is right and correct the others",
         "error" if same else "warning",
     )
 

@@ -6,7 +6,7 @@ look; an info is worth knowing, and sound data may well have it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from placewise.core import Finding, Photo, Severity
@@ -71,10 +71,20 @@ KINDS = tuple(kind.name for kind in TABLE)
 BY_NAME = {kind.name: kind for kind in TABLE}
 """The same, by name."""
 
-USELESS = frozenset({"missing", "unreadable", "truncated", "too_large"})
-"""What a photo is that no pixel can be had of."""
+_NAMES_SHOWN = 4
 
 
 def finding(kind: str, photos: Iterable[Photo], detail: str, severity: Severity | None = None) -> Finding:
     """A finding about photos, as severe as its kind unless said otherwise."""
     return Finding(kind, severity or BY_NAME[kind].severity, tuple(str(photo.path) for photo in photos), detail)
+
+
+def counted(count: int) -> str:
+    """A number of photos in words."""
+    return f"{count} {'photo' if count == 1 else 'photos'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
