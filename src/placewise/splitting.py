@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from placewise.core import Photo, Source
 from placewise.doctor import Examination, connected, examine
 from placewise.errors import OptionError, SourceError
-from placewise.files import check_output, write_atomically
 
 
 def split_source(
@@ -105,26 +100,3 @@ def _drawn(
             drawn.add(name)
             have += own[name]
     return drawn
-
-
-def write_manifest(source: Source, photos: Sequence[Photo], path: Path) -> None:
-    """Write photos of a source as a manifest, whole or not at all.
-
-    Raises:
-        OptionError: if the file cannot be written, is no ``.csv``, or lies where it cannot name the photos.
-    """
-    check_output(path, ".csv")
-    below = Path(os.path.relpath(source.root.resolve(), path.resolve().parent))
-    if below.parts[:1] == ("..",):
-        message = f"a manifest must lie in the photos' folder or above it, got {path} for {source.root}; name another"
-        raise OptionError(message)
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "place", "split", "lat", "lon", "heading", "sequence", "frame"))
-    for photo in photos:
-        where = photo.position
-        position = (where.lat, where.lon, "" if where.heading is None else where.heading) if where else ("", "", "")
-        frame = "" if photo.frame is None else photo.frame
-        name = PurePosixPath(below.as_posix()) / photo.path
-        table.writerow((name, photo.place or "", photo.split, *position, photo.sequence or "", frame))
-    write_atomically(path, text.getvalue().encode())

@@ -50,14 +50,14 @@ def near_any(asking: Sequence[Position], held: Sequence[Position], *, radius_m: 
 
 
 def _no_positions(facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
-    rows = [fact.photo for fact in facts if _is_null(fact.photo.position)]
+    rows = [fact.photo for fact in facts if is_null(fact.photo.position)]
     if rows:
         detail = f"{counted(len(rows))} at latitude 0 and longitude 0, where nobody was: correct or empty the cells"
         yield finding("bad_position", rows, detail)
     exif = [
         fact.photo
         for fact in facts
-        if (fact.has_gps and fact.position is None) or (_is_null(fact.position) and not _is_null(fact.photo.position))
+        if (fact.has_gps and fact.position is None) or (is_null(fact.position) and not is_null(fact.photo.position))
     ]
     if exif:
         detail = f"{counted(len(exif))} with a position in EXIF that is none, or is (0, 0): state it in a manifest"
@@ -69,7 +69,7 @@ def _exif_conflicts(facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
         (fact.photo, fact.photo.position, fact.position)
         for fact in facts
         if fact.photo.position is not None and fact.position is not None and fact.photo.position != fact.position
-        if not _is_null(fact.position) and not _is_null(fact.photo.position)
+        if not is_null(fact.position) and not is_null(fact.photo.position)
     ]
     if not pairs:
         return
@@ -89,7 +89,7 @@ def _places_apart(facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
     members: defaultdict[str, list[tuple[Photo, Position]]] = defaultdict(list)
     for fact in facts:
         where = fact.photo.position or fact.position
-        if fact.photo.place is not None and where is not None and not _is_null(where):
+        if fact.photo.place is not None and where is not None and not is_null(where):
             members[fact.photo.place].append((fact.photo, where))
     strays: list[tuple[str, float, list[Photo]]] = []
     conflicts: list[tuple[str, float, list[Photo]]] = []
@@ -147,7 +147,8 @@ def _around(cell: _Cell) -> list[_Cell]:
     return [(x + dx, y + dy, z + dz) for dx, dy, dz in itertools.product((-1, 0, 1), repeat=3)]
 
 
-def _is_null(where: Position | None) -> bool:
+def is_null(where: Position | None) -> bool:
+    """Whether a position is latitude 0 and longitude 0, which receivers without a fix report."""
     return where is not None and where.lat == where.lon == 0
 
 
