@@ -96,6 +96,25 @@ def test_the_last_line_says_what_to_type(tiny_dataset: Path) -> None:
     )
 
 
+def test_the_last_line_keeps_the_names_of_columns() -> None:
+    """A table that is only read with them is only mended with them."""
+    broken = Examination(1, 0, 1, (finding("missing", "error", "a"),))
+
+    line = next_line(broken, Path("t.csv"), columns="path=file,place=my label")
+
+    assert line.endswith("validate t.csv --columns 'path=file,place=my label' --fix clean.csv")
+
+
+def test_names_do_not_command_the_terminal() -> None:
+    """A line break or an escape sequence in a name is shown, not obeyed; letters of any script are left alone."""
+    found = (finding("missing", "error", "a\nb\x1b[2J.jpg", "Łódź/日本.jpg", detail="gone from \x07"),)
+
+    text = examination_text(Examination(1, 1, 0, found), Path("photos"))
+
+    assert "\n  a\\nb\\x1b[2J.jpg, Łódź/日本.jpg\n" in text
+    assert "gone from \\x07\n" in text
+
+
 def test_fix_writes_what_validates(leaking: Path) -> None:
     """Exit code 1 without --fix, 0 with it; the manifest has no error, and can be used as it is."""
     out = leaking / "clean.csv"

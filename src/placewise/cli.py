@@ -162,7 +162,7 @@ def validate(source: Path, columns: str, min_side: int, clean_path: Path | None,
         fixed = {"fixed": show_findings.cleaned_json(*cleaned)} if cleaned else {}
         _print({"source": rows.shown, **doctor.to_json(examination), **fixed})
     else:
-        _print(f"{rows.shown}\n\n{show_findings.examination_text(examination, source, cleaned)}")
+        _print(f"{rows.shown}\n\n{show_findings.examination_text(examination, source, cleaned, columns=columns)}")
     if examination.has_errors and not cleaned:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 

@@ -24,13 +24,16 @@ _NAMES_SHOWN = 4
 _SEVERITIES = ("error", "warning", "info")
 
 
-def examination_text(examination: Examination, source: Path, cleaned: tuple[Path, Cleaned] | None = None) -> str:
+def examination_text(
+    examination: Examination, source: Path, cleaned: tuple[Path, Cleaned] | None = None, *, columns: str = ""
+) -> str:
     """The table of what was found, the first findings of each kind, and one line that says what to type next.
 
     Args:
         examination: what the doctor found.
         source: what the user typed.
         cleaned: the clean manifest that was written, and what is in it.
+        columns: what the user typed for the names of columns.
     """
     found = _by_severity(examination.findings)
     absent = [kind for kind, count in examination.counts.items() if not count]
@@ -40,7 +43,7 @@ def examination_text(examination: Examination, source: Path, cleaned: tuple[Path
         parts.append(table([("severity", "kind", "findings", "photos", "what to do"), *map(_row, found.items())]))
     parts.append(_wrapped(f"not found: {', '.join(absent)}") if found else "nothing found")
     parts += [_section(severity, kind, findings) for (severity, kind), findings in found.items()]
-    parts.append(_cleaned_text(*cleaned) if cleaned else next_line(examination, source))
+    parts.append(_cleaned_text(*cleaned) if cleaned else next_line(examination, source, columns=columns))
     return "\n\n".join(parts)
 
 
@@ -56,10 +59,10 @@ def cleaned_json(path: Path, cleaned: Cleaned) -> dict[str, object]:
     }
 
 
-def next_line(examination: Examination, source: Path) -> str:
+def next_line(examination: Examination, source: Path, *, columns: str = "") -> str:
     """Whether the data are fit for use, and what to type next."""
     counts = {severity: sum(found.severity == severity for found in examination.findings) for severity in _SEVERITIES}
-    name = shlex.quote(str(source))
+    name = shlex.quote(str(source)) + (f" --columns {shlex.quote(columns)}" if columns else "")
     clean = shlex.quote(str((source if source.is_dir() else source.parent) / "clean.csv"))
     if examination.has_errors:
         return f"not fit for use, {_counted(counts['error'], 'error')}: type placewise validate {name} --fix {clean}"
@@ -106,14 +109,14 @@ def _row(item: tuple[tuple[str, str], list[Finding]]) -> tuple[str, ...]:
 
 def _section(severity: str, kind: str, findings: Sequence[Finding]) -> str:
     """The first findings of a kind; what all of them have to say is said once."""
-    details = {finding.detail for finding in findings}
-    lines = [f"{severity}: {kind}" + (f": {findings[0].detail}" if len(details) == 1 else "")]
+    alike = len({finding.detail for finding in findings}) == 1
+    lines = [f"{severity}: {kind}" + (f": {_plain(findings[0].detail)}" if alike else "")]
     for finding in findings[:_FINDINGS_SHOWN]:
-        names = _names(finding.photos)
-        lines.append(f"  {names}" if len(details) == 1 else f"  {names}: {finding.detail}" if names else finding.detail)
+        said = [_names(finding.photos), "" if alike else _plain(finding.detail)]
+        lines += [f"  {': '.join(filter(None, said))}"] if any(said) else []
     if len(findings) > _FINDINGS_SHOWN:
         lines.append(f"  … and {len(findings) - _FINDINGS_SHOWN} more: --json lists them all")
-    return "\n".join(line for line in lines if line.strip())
+    return "\n".join(lines)
 
 
 def _wrapped(text: str) -> str:
@@ -121,9 +124,13 @@ def _wrapped(text: str) -> str:
 
 
 def _names(photos: Sequence[str]) -> str:
-    return ", ".join(photos[:_NAMES_SHOWN]) + (
-        f" and {len(photos) - _NAMES_SHOWN} more" if len(photos) > _NAMES_SHOWN else ""
-    )
+    shown = ", ".join(map(_plain, photos[:_NAMES_SHOWN]))
+    return shown + (f" and {len(photos) - _NAMES_SHOWN} more" if len(photos) > _NAMES_SHOWN else "")
+
+
+def _plain(text: str) -> str:
+    """Text in one line that a terminal does not obey: names of files and places may hold anything."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _cleaned_text(path: Path, cleaned: Cleaned) -> str:

@@ -65,7 +65,7 @@ def _split_imbalance(gallery: Sequence[Photo], queries: Sequence[Photo]) -> Iter
             f"{listed(thin)}: {_QUERIES_PER_PHOTO} times more queries than gallery photos or more; "
             f"results hang on few photos; move some of the queries to the gallery"
         )
-        yield finding("split_imbalance", (photo for photo in gallery if photo.place in thin), detail)
+        yield finding("split_imbalance", _of_places(gallery, thin), detail)
     usual = median(held.values()) if len(held) > 1 else 0
     huge = [place for place, count in held.items() if usual and count >= max(_MANY, _LARGEST_PLACE * usual)]
     if huge:
@@ -73,7 +73,12 @@ def _split_imbalance(gallery: Sequence[Photo], queries: Sequence[Photo]) -> Iter
             f"{listed(huge)}: {_LARGEST_PLACE} times more gallery photos than the usual {usual:g} or more; "
             f"results mostly speak of them; thin them out or add photos of others"
         )
-        yield finding("split_imbalance", (photo for photo in gallery if photo.place in huge), detail, "info")
+        yield finding("split_imbalance", _of_places(gallery, huge), detail, "info")
+
+
+def _of_places(photos: Sequence[Photo], places: Sequence[str]) -> list[Photo]:
+    wanted = frozenset(places)
+    return [photo for photo in photos if photo.place in wanted]
 
 
 def _without_positives(source: Source, gallery: Sequence[Photo], queries: Sequence[Photo]) -> Iterator[Finding]:
@@ -84,7 +89,7 @@ def _without_positives(source: Source, gallery: Sequence[Photo], queries: Sequen
     if len(found) == judged:
         detail = (
             f"none of {judged} queries has {basis}: the right answer is always UNKNOWN; "
-            f"if that is not meant, look whether both splits name places alike"
+            f"if that is not meant, look whether gallery and queries belong together"
         )
         yield finding("query_without_positives", found, detail, "warning")
         return
