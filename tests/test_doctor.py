@@ -129,7 +129,7 @@ def test_json(tmp_path: Path) -> None:
                 "severity": "error",
                 "photos": ["g.jpg"],
                 "detail": (
-                    "a photo must be a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF image, got an empty file; "
+                    "a photo must be a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF or HEIC image, got an empty file; "
                     "convert or replace it"
                 ),
             }

@@ -274,7 +274,7 @@ def test_message_for_what_is_no_photo() -> None:
         images.decode(b"GIMP")
 
     assert str(caught.value) == (
-        "a photo must be a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF image, "
+        "a photo must be a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF or HEIC image, "
         "got a file that starts with b'GIMP'; convert or replace it"
     )
 
@@ -447,10 +447,10 @@ def test_a_file_without_permission_is_unreadable(tmp_path: Path, monkeypatch: py
     path = tmp_path / "a.jpg"
     path.write_bytes(b"")
 
-    def refuse(_: Path) -> bytes:
+    def refuse(_: Path, __: str) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ImageError, match=r"cannot be read \(Permission denied\)") as caught:
         images.read_bytes(path)
     assert caught.value.kind == "unreadable"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
+import itertools
 import os
 import pickle
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,8 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from placewise.core import Photo, Position, Source
-from placewise.errors import SourceError
+from placewise import images
+from placewise.core import Grades, Photo, Position, Source
+from placewise.errors import ImageError, SourceError
 from placewise.sources import read_source
 
 P = PurePosixPath
@@ -303,7 +307,7 @@ def test_folder_without_photos(tmp_path: Path) -> None:
 
     assert refusal(folder) == (
         "a folder must hold manifest.csv, or the folders gallery and query, or one folder a place, with photos that "
-        "end in .avif .bmp .gif .jpeg .jpg .png .ppm .tif .tiff .webp; found none in 'set'"
+        "end in .avif .bmp .gif .heic .heif .jpeg .jpg .png .ppm .tif .tiff .webp; found none in 'set'"
     )
 
 
@@ -506,7 +510,7 @@ def gnd(folder: Path, document: object, name: str = "gnd_roxford5k.pkl") -> Path
 
 @pytest.mark.parametrize("as_array", [True, False])
 def test_revisited_oxford(tmp_path: Path, *, as_array: bool) -> None:
-    """Easy and hard photos are matches, junk is not, whether numbers are lists or arrays; boxes may be there."""
+    """Easy and hard photos are matches, junk is kept apart, whether numbers are lists or arrays; boxes may be there."""
     numbers = np.array if as_array else list
     truth = [
         {"easy": numbers([0]), "hard": numbers([2]), "junk": numbers([1]), "bbx": np.array([0.0, 1.0, 5.5, 6.0])},
@@ -518,6 +522,10 @@ def test_revisited_oxford(tmp_path: Path, *, as_array: bool) -> None:
         assert source.positives == {
             P("jpg/q1.jpg"): (P("jpg/a.jpg"), P("jpg/c.jpg")),
             P("jpg/q2.jpg"): (P("jpg/b.jpg"),),
+        }
+        assert source.grades == {
+            P("jpg/q1.jpg"): Grades((P("jpg/a.jpg"),), (P("jpg/c.jpg"),), (P("jpg/b.jpg"),)),
+            P("jpg/q2.jpg"): Grades(hard=(P("jpg/b.jpg"),)),
         }
         assert [str(photo.path) for photo in source.of("gallery")] == ["jpg/a.jpg", "jpg/b.jpg", "jpg/c.jpg"]
         assert len(source.of("query")) == 2
@@ -588,3 +596,92 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path, files: dict[str,
         write(tmp_path, text, name)
 
     assert message in refusal(tmp_path)
+
+
+# ---- awkward folders ------------------------------------------------------------------------------------------------
+
+
+def test_a_deep_folder(tmp_path: Path) -> None:
+    """A photo below 1,500 folders is found; nothing recurses."""
+    deep = tmp_path / "set"
+    for _ in range(1500):
+        deep.mkdir()
+        deep /= "d"
+    deep.mkdir()
+    (deep / "1.jpg").touch()
+
+    (photo,) = read_source(tmp_path / "set").photos
+
+    assert len(photo.path.parts) == 1501
+    (deep / "1.jpg").unlink()
+    os.removedirs(deep)  # pytest's own removal recurses
+
+
+def test_links_that_multiply(tmp_path: Path) -> None:
+    """Thirty folders of two links each to the next are a billion paths; each folder is entered 100 times at most."""
+    folders = [tmp_path / "set" / f".{number}" for number in range(30)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for one, following in itertools.pairwise(folders):
+        (one / "a").symlink_to(following)
+        (one / "b").symlink_to(following)
+    (folders[-1] / "1.jpg").touch()
+    (tmp_path / "set" / "start").symlink_to(folders[0])
+
+    assert len(read_source(tmp_path / "set").photos) == 100
+
+
+def test_a_circle_of_links_is_a_photo_that_cannot_be_read(tmp_path: Path) -> None:
+    """Links to themselves or to nowhere are photos if they are called so, and reading them says what is wrong."""
+    tree(tmp_path, "a/1.jpg")
+    (tmp_path / "a" / "self.jpg").symlink_to("self.jpg")
+    (tmp_path / "a" / "gone.jpg").symlink_to("nowhere")
+    (tmp_path / "a" / "notes").symlink_to("notes")
+
+    source = read_source(tmp_path)
+    found = {str(photo.path): images_error(source.file(photo)) for photo in source.photos}
+
+    assert source.bad_rows == ()
+    assert found["a/gone.jpg"] == (
+        "missing",
+        "the photo's link leads to no file; correct the path or remove the row",
+    )
+    assert found["a/self.jpg"] == (
+        "unreadable",
+        "the photo's file cannot be read (Too many levels of symbolic links); correct the path or its permissions",
+    )
+
+
+def images_error(path: Path) -> tuple[str, str]:
+    """The kind and the message with which a file is refused; empty for one that is read."""
+    try:
+        images.read_bytes(path)
+    except ImageError as error:
+        return error.kind, str(error)
+    return "", ""
+
+
+def test_a_closed_folder_is_a_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that may not be read is said, and the photos beside it are read."""
+    tree(tmp_path, "a/1.jpg", "closed/2.jpg")
+    listed = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    source = read_source(tmp_path)
+
+    assert [str(photo.path) for photo in source.photos] == ["a/1.jpg"]
+    assert details(source) == ["the folder cannot be read (Permission denied); correct its permissions or move it up"]
+    assert source.bad_rows[0].photos == ("closed",)
+
+
+def test_names_of_all_kinds(tmp_path: Path) -> None:
+    """Upper case, other scripts, line breaks and names of 250 bytes are photos; a folder called x.jpg is a folder."""
+    names = ["a/A.JPG", "a/Пловдив 写真.HeIc", "a/two\nlines.png", f"a/{'x' * 246}.jpg", "a/b.jpg/1.tiff"]
+    tree(tmp_path, *names, "a/.hidden.jpg", "a/.cache/1.jpg")
+
+    assert {str(photo.path) for photo in read_source(tmp_path).photos} == set(names)

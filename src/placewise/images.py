@@ -1,68 +1,68 @@
 """Bytes of a file → upright RGB pixels, safely and fast.
 
-The law of this module: whatever the bytes are, the result is an image or an ``ImageError``. Size is judged by the
-file's header, before any pixel is decoded. Everything is thread-safe, and nothing of Pillow's global state is used:
-``PIL.Image.open`` would judge size by a process-wide limit and report it through process-wide warning filters, so
-Pillow's readers are called directly, and only those of common photo formats. (Pillow still warns, in the usual Python
-way, of damaged EXIF data; whoever owns the process may filter that.)
+The law of this module: whatever the bytes are, the result is an image or an ``ImageError``, in bounded memory. Size is
+judged by the file's header, before any decoder sees the file. Everything is thread-safe, and nothing of Pillow's global
+state is used: ``PIL.Image.open`` would judge size by a process-wide limit and report it through process-wide warning
+filters, so Pillow's readers are called directly, and only those of common photo formats.
+
+The limits: no more than ``MAX_BYTES`` of a file, ``MAX_PIXELS`` and ``MAX_SIDE`` in its header, ``MAX_MEMORY`` for what
+all threads decode at a time. A JPEG that would need more is decoded at 1/2, 1/4 or 1/8 of its size, so that photos of
+108 and 200 megapixels are read; other formats cannot be decoded in part, so that a PNG of 100 megapixels is
+``too_large``. The readers of the headers have limits of their own, which no camera comes near.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-import re
 import stat
-import struct
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
-from PIL import ExifTags
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from placewise import exif
+from placewise import exif, headers, pixels
 from placewise.core import Image, InputRule, Position
 from placewise.errors import ImageError, OptionError
+from placewise.headers import FORMATS, Header
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from PIL.ImageFile import ImageFile
+__all__ = [
+    "FORMATS",
+    "MAX_ASPECT",
+    "MAX_BYTES",
+    "MAX_MEMORY",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "Facts",
+    "decode",
+    "facts",
+    "header_size",
+    "prepare",
+    "read_bytes",
+    "read_facts",
+    "thumbnail",
+]
 
 MAX_PIXELS = 200_000_000
-"""An image with more pixels is refused: it needs gigabytes, and photos of that size come from no camera."""
+"""An image with more pixels is refused: even the reduced decoding of a JPEG reads all of them."""
 
 MAX_SIDE = 65_535
 """The longest side that is decoded, in pixels; it is JPEG's own limit."""
 
-MAX_BYTES = 512 * 2**20
+MAX_BYTES = 192 * 2**20
 """The largest file that is read."""
+
+_HEAD = 128 * 2**10
+"""Bytes in which the header of a JPEG mostly is: EXIF data have 64 KiB at most."""
+
+MAX_MEMORY = 500 * 10**6
+"""Bytes that decoding may take at a time in all threads: with two of the largest files a process stays below 1 GB."""
 
 MAX_ASPECT = 16
 """An image more elongated than this is cut to its centre before it is resized, so that memory stays bounded."""
-
-_READERS: tuple[tuple[re.Pattern[bytes], Callable[[io.BytesIO, str], ImageFile]], ...] = (
-    (re.compile(rb"\xff\xd8\xff"), JpegImageFile),  # of a multi-picture file (MPO) the first picture
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImageFile),
-    (re.compile(rb"GIF8[79]a"), GifImageFile),
-    (re.compile(rb"BM"), BmpImageFile),
-    (re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImageFile),
-    (re.compile(rb"P[1-6fy]"), PpmImageFile),
-    (re.compile(rb"....ftyp(avif|avis|mif1|msf1)", re.DOTALL), AvifImageFile),
-)
-FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF"
-"""The formats that are read, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +95,6 @@ class Facts:
         return (self.width, self.height) if self.orientation < 5 else (self.height, self.width)
 
 
-_UPRIGHT = {
-    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-    3: PIL.Image.Transpose.ROTATE_180,
-    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-    5: PIL.Image.Transpose.TRANSPOSE,
-    6: PIL.Image.Transpose.ROTATE_270,
-    7: PIL.Image.Transpose.TRANSVERSE,
-    8: PIL.Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation → what makes the image upright (Exif 2.32, section 4.6.4, tag 0x0112)."""
-
-
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file.
 
@@ -114,6 +102,24 @@ def read_bytes(path: Path) -> bytes:
         ImageError: ``missing``; ``unreadable`` for a folder, a device or a file that may not be read; ``too_large``
             above ``MAX_BYTES``.
     """
+    return _read(path, MAX_BYTES)
+
+
+def read_facts(path: Path) -> Facts:
+    """What a file says of itself; of a JPEG only the head is read.
+
+    Raises:
+        ImageError: As ``read_bytes`` and ``facts``.
+    """
+    head = _read(path, _HEAD)
+    if head.startswith(b"\xff\xd8") or len(head) < _HEAD:
+        with contextlib.suppress(ImageError):
+            return facts(head)
+    return facts(_read(path, MAX_BYTES))
+
+
+def _read(path: Path, at_most: int) -> bytes:
+    """The first bytes of a file: no more than it has when it is opened, however it grows or shrinks."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -122,9 +128,11 @@ def read_bytes(path: Path) -> bytes:
         if status.st_size > MAX_BYTES:
             message = f"a photo's file must have at most {MAX_BYTES} bytes, got {status.st_size}; save it smaller"
             raise ImageError(message, kind="too_large")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(min(status.st_size, at_most))
     except (FileNotFoundError, NotADirectoryError) as error:
-        message = "the photo's file does not exist; correct the path or remove the row"
+        what = "link leads to no file" if path.is_symlink() else "file does not exist"
+        message = f"the photo's {what}; correct the path or remove the row"
         raise ImageError(message, kind="missing") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         reason = getattr(error, "strerror", None) or error
@@ -132,37 +140,41 @@ def read_bytes(path: Path) -> bytes:
         raise ImageError(message, kind="unreadable") from error
 
 
-def header_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels as the header states them, before EXIF orientation; no pixel is decoded.
-
-    Raises:
-        ImageError: As ``decode``.
-    """
-    width, height = _open(data).size
-    return width, height
-
-
 def facts(data: bytes) -> Facts:
     """What a file says of itself, without decoding a pixel.
 
     Raises:
-        ImageError: As ``decode``, for what the header shows.
+        ImageError: ``unreadable``, ``truncated`` or ``too_large``, as far as the header shows it.
     """
-    image = _open(data)
-    width, height = image.size
-    name = {"JPEG": "JPEG", "WEBP": "WebP"}.get(image.format or "", image.format or "")
-    found = exif.read(data if name == "TIFF" else image.info.get("exif") or b"")
-    if name == "TIFF" and found.orientation >= 5:  # Pillow turns these by itself
-        width, height = height, width
-    animated = bool(getattr(image, "is_animated", False))
-    return Facts(name, width, height, found.orientation, found.position, found.has_gps, found.taken, animated=animated)
+    header = _judged(data)
+    found = exif.read(header.exif, header.xmp)
+    return Facts(
+        header.format,
+        header.width,
+        header.height,
+        header.orientation or found.orientation,
+        found.position,
+        found.has_gps,
+        found.taken,
+        animated=header.animated,
+    )
+
+
+def header_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels as the header states them, before EXIF orientation; no pixel is decoded.
+
+    Raises:
+        ImageError: As ``facts``.
+    """
+    header = _judged(data)
+    return header.width, header.height
 
 
 def decode(data: bytes, *, at_least: int | None = None) -> Image:
     """Decode the bytes of a file to upright RGB.
 
     EXIF orientation is applied. Transparent pixels are shown on white. Gray values of 16 bits keep their high byte,
-    as Pillow does for 16-bit colour; see ``_to_eight_bits`` for wider ones. Of an animation the first frame is used.
+    as Pillow does for 16-bit colour; see ``pixels`` for wider ones. Of an animation the first frame is used.
     Colour profiles are ignored, as all common feature extractors do.
 
     Args:
@@ -171,7 +183,8 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image:
             pixels. Several times faster for large photos. Other formats are decoded in full.
 
     Returns:
-        ``(H, W, 3)`` uint8. Without ``at_least``, opaque images are exactly Pillow's ``convert("RGB")``.
+        ``(H, W, 3)`` uint8. Without ``at_least``, opaque images that ``MAX_MEMORY`` allows in full are exactly Pillow's
+        ``convert("RGB")``.
 
     Raises:
         ImageError: ``unreadable``, ``truncated`` or ``too_large``.
@@ -179,18 +192,15 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image:
     if at_least is not None and at_least < 1:
         message = f"at_least must be 1 pixel or more, got {at_least}"
         raise OptionError(message)
-    image = _open(data)
-    try:
-        if at_least is not None:
-            image.draft(None, (at_least, at_least))
-        image.load()
-        orientation = _orientation(image)
-        rgb = _to_rgb(image)
-        if orientation in _UPRIGHT:
-            rgb = rgb.transpose(_UPRIGHT[orientation])
-        return np.array(rgb)
-    except Exception as error:  # damaged files make Pillow raise nearly anything, from KeyError to MemoryError
-        raise _image_error(error, data) from error
+    header = _judged(data)
+    shorter = min(header.width, header.height)
+    wanted = next(
+        s for s in (8, 4, 2, 1) if s == 1 or (header.format == "JPEG" and shorter // (at_least or shorter) >= s)
+    )
+    scale = max(wanted, _scale(header))
+    orientation = header.orientation or exif.read(header.exif, header.xmp).orientation
+    with _budget.taken(_memory(header, scale)):
+        return pixels.decode(header, orientation, scale=scale)
 
 
 def prepare(image: Image, rule: InputRule) -> Image:
@@ -233,78 +243,59 @@ def thumbnail(image: Image, *, longer_side: int) -> bytes:
     return file.getvalue()
 
 
-def _open(data: bytes) -> ImageFile:
-    """Read the header only, and refuse sizes that are not decoded."""
-    reader = next((reader for signature, reader in _READERS if signature.match(data)), None)
-    if reader is None:
-        what = f"a file that starts with {data[:8]!r}" if data else "an empty file"
-        message = f"a photo must be a {FORMATS} image, got {what}; convert or replace it"
-        raise ImageError(message, kind="unreadable")
-    try:
-        image = reader(io.BytesIO(data), "")
-    except Exception as error:  # see decode
-        raise _image_error(error, data) from error
-    width, height = image.size
+def _judged(data: bytes) -> Header:
+    """Read the header, and refuse sizes that are not decoded."""
+    header = headers.read(data)
+    width, height = header.width, header.height
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         message = (
             f"a photo must have at most {MAX_PIXELS} pixels and no side above {MAX_SIDE}, "
             f"got {width} x {height}; save it smaller"
         )
         raise ImageError(message, kind="too_large")
-    return image
+    if (needed := _memory(header, _scale(header))) > MAX_MEMORY:
+        message = (
+            f"a photo must need at most {MAX_MEMORY // 10**6} MB to decode, got a {header.format} file of "
+            f"{width} x {height} pixels that needs {needed // 10**6} MB; save it smaller or as JPEG"
+        )
+        raise ImageError(message, kind="too_large")
+    return header
 
 
-def _image_error(error: Exception, data: bytes) -> ImageError:
-    """What a failure of Pillow means."""
-    text = str(error).lower()
-    if isinstance(error, PIL.Image.DecompressionBombError | MemoryError):
-        message = "the photo is too large to decode; save it smaller"
-        return ImageError(message, kind="too_large")
-    if "truncated" in text or "broken data stream" in text or _ends_before_riff(data):
-        message = "the photo's file is cut off or its pixels are damaged; copy it again from where it came"
-        return ImageError(message, kind="truncated")
-    message = f"the photo cannot be decoded ({' '.join(text.split()) or type(error).__name__}); replace the file"
-    return ImageError(message, kind="unreadable")
+def _scale(header: Header) -> int:
+    """The least reduction, 1, 2, 4 or 8, with which a JPEG needs no more than ``MAX_MEMORY``; 1 for other formats."""
+    scales = (1, 2, 4, 8) if header.format == "JPEG" else (1,)
+    return next((scale for scale in scales if _memory(header, scale) <= MAX_MEMORY), scales[-1])
 
 
-def _ends_before_riff(data: bytes) -> bool:
-    """Whether a WebP file is shorter than its first chunk says; its decoder does not tell this from other damage."""
-    return data[:4] == b"RIFF" and len(data) >= 8 and len(data) < 8 + int(struct.unpack_from("<I", data, 4)[0])
+def _memory(header: Header, scale: int) -> int:
+    """Bytes that decoding takes, the lean copy of the file included."""
+    copied = sum(map(len, header.lean)) if len(header.lean) > 1 else 0
+    return int(header.bytes_per_pixel * header.width * header.height / scale**2) + header.fixed_bytes + copied
 
 
-def _orientation(image: PIL.Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) where it is absent or the EXIF data are damaged."""
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - a photo with damaged EXIF data is still a photo
-        return 1
+class _Budget:
+    """``MAX_MEMORY``, shared by all threads: who needs more than is left waits until others are done."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._taken = 0
+
+    @contextlib.contextmanager
+    def taken(self, count: int) -> Iterator[None]:
+        """Hold a number of bytes; not to be nested."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + count <= MAX_MEMORY)
+            self._taken += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= count
+                self._changed.notify_all()
 
 
-def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Any of Pillow's modes as RGB, transparent pixels on white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = PIL.Image.fromarray(_to_eight_bits(np.asarray(image)))
-    elif image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = PIL.Image.new("RGBA", image.size, "white")
-        image.alpha_composite(layer)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Gray values of more than 8 bits, ``(H, W)``, scaled to uint8.
-
-    White is 65535 for integers. Real numbers have no agreed white: it is the first of 1, 255, 65535 that no value
-    exceeds. Where values exceed 65535, the largest is white.
-    """
-    if values.dtype.itemsize == 2:
-        return (values.astype(np.uint16) >> 8).astype(np.uint8)
-    finite = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-    peak = float(finite.max())
-    whites = (65535.0,) if values.dtype.kind in "iu" else (1.0, 255.0, 65535.0)
-    white = next((white for white in whites if peak <= white), peak)
-    scaled: NDArray[np.uint8] = (np.clip(finite / white, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return scaled
+_budget = _Budget()
 
 
 def _cut_to_aspect(image: Image) -> Image:

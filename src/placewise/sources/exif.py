@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from placewise import images
 from placewise.core import Photo, Position, Split
-from placewise.errors import OptionError
-
-_GPS, _DETAILS, _TAKEN, _CHANGED = 0x8825, 0x8769, 0x9003, 0x0132
-_LAT_REF, _LAT, _LON_REF, _LON, _HEADING = 1, 2, 3, 4, 17
+from placewise.errors import ImageError
 
 
 def photos(folder: Path, splits: Mapping[PurePosixPath, Split]) -> tuple[Photo, ...]:
@@ -26,28 +22,8 @@ def photos(folder: Path, splits: Mapping[PurePosixPath, Split]) -> tuple[Photo, 
 
 def where_and_when(path: Path) -> tuple[Position | None, str]:
     """The position and the time of one photo; None and an empty text where they are absent or damaged."""
-    import PIL.Image
-
     try:
-        with PIL.Image.open(path) as image:
-            exif = image.getexif()
-            gps, details = dict(exif.get_ifd(_GPS)), dict(exif.get_ifd(_DETAILS))
-            taken = details.get(_TAKEN) or exif.get(_CHANGED) or ""
-    except Exception:  # noqa: BLE001  # whatever is wrong with the file, the doctor will say it
+        facts = images.read_facts(path)
+    except ImageError:  # the doctor will say what is wrong with it
         return None, ""
-    return _position(gps), taken if isinstance(taken, str) else ""
-
-
-def _position(gps: Mapping[int, Any]) -> Position | None:
-    try:
-        lat = _degrees(gps[_LAT]) * (-1 if str(gps[_LAT_REF]).upper().startswith("S") else 1)
-        lon = _degrees(gps[_LON]) * (-1 if str(gps[_LON_REF]).upper().startswith("W") else 1)
-        heading = float(gps[_HEADING]) if _HEADING in gps else None
-        return Position(lat, lon, heading if heading is not None and math.isfinite(heading) else None)
-    except (KeyError, ValueError, TypeError, ZeroDivisionError, OverflowError, OptionError):
-        return None
-
-
-def _degrees(parts: Any) -> float:
-    degrees, minutes, seconds = (float(part) for part in parts)
-    return degrees + minutes / 60 + seconds / 3600
+    return facts.position, facts.taken

@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
-from collections.abc import Iterator
+import stat
+from collections import Counter
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from placewise.core import Finding
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif", ".heic", ".heif"}
+)
 """Endings of photos' names in a folder, in lower case."""
 
 
-_HERE = PurePosixPath()
+MAX_VISITS = 100
+"""How often a folder is entered by different links: links to links would otherwise multiply without end."""
 
 
-def photo_files(
-    folder: Path, name: PurePosixPath = _HERE, above: frozenset[tuple[int, int]] = frozenset()
-) -> Iterator[PurePosixPath]:
-    """Photos below a folder as ``name/…``, in the order of the names.
+def photo_files(folder: Path, name: PurePosixPath) -> tuple[list[PurePosixPath], list[Finding]]:
+    """Photos below a folder as ``name/…``, in the order of the names, and a finding for each folder that is closed.
 
-    Hidden ones are skipped, and a folder that contains itself by a link is not entered again.
+    Hidden ones are skipped. A folder that contains itself by a link is not entered again; links that lead nowhere, or
+    to each other in a circle, are photos if they are called so, and whoever reads them finds out.
     """
-    status = folder.stat()
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.name.startswith("."):
+    files: list[PurePosixPath] = []
+    findings: list[Finding] = []
+    above: list[tuple[int, int]] = []
+    visits: Counter[tuple[int, int]] = Counter()
+    # What is still to do, the next at the end: an entry, or None where the folder on top of `above` is left.
+    todo: list[tuple[Path, PurePosixPath] | None] = [(folder, name)]
+    while todo:
+        if (entry := todo.pop()) is None:
+            above.pop()
             continue
-        if entry.is_dir():
-            yield from photo_files(entry, name / entry.name, above | {here})
-        elif entry.suffix.lower() in SUFFIXES:
-            yield name / entry.name
+        path, shown = entry
+        try:
+            status = path.stat()
+            here = (status.st_dev, status.st_ino)
+            if stat.S_ISDIR(status.st_mode):
+                if here not in above and visits[here] < MAX_VISITS:
+                    inside = sorted(path.iterdir(), key=lambda entry: entry.name, reverse=True)
+                    visits[here] += 1
+                    above.append(here)
+                    todo += [None, *((one, shown / one.name) for one in inside if not one.name.startswith("."))]
+                continue
+        except OSError as error:
+            if shown.suffix.lower() not in SUFFIXES:
+                if error.errno not in {errno.ENOENT, errno.ELOOP}:
+                    detail = f"the folder cannot be read ({error.strerror}); correct its permissions or move it up"
+                    findings.append(bad_row(str(shown), detail))
+                continue
+        if shown.suffix.lower() in SUFFIXES:
+            files.append(shown)
+    return files, findings
 
 
 def path_of(text: str) -> PurePosixPath:

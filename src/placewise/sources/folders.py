@@ -34,14 +34,16 @@ def read(folder: Path) -> Source:
     """Read a folder: its splits, and its places or positions."""
     splits = _splits(folder)
     roots = sorted(splits) or ["."]
-    files = [file for name in roots for file in photo_files(folder / name, PurePosixPath(name))]
+    found = [photo_files(folder / name, PurePosixPath(name)) for name in roots]
+    files = [file for some, _ in found for file in some]
     if not files:
         message = (
             f"a folder must hold manifest.csv, or the folders gallery and query, or one folder a place, with photos "
             f"that end in {' '.join(sorted(SUFFIXES))}; found none in {str(folder)!r}"
         )
         raise SourceError(message)
-    bad_rows = [finding for file in files if (finding := bad_name(file))]
+    bad_rows = [finding for _, some in found for finding in some]
+    bad_rows += [finding for file in files if (finding := bad_name(file))]
     files = [file for file in files if not bad_name(file)]
     depth = 1 if splits else 0
     split_of = {file: splits[file.parts[0]] if splits else "gallery" for file in files}

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from placewise.core import Photo, Source
+from placewise.core import Grades, Photo, Source
 from placewise.errors import SourceError
 from placewise.sources.files import path_of
 
 _LIMIT = 64 << 20
 _FOLDER = "jpg"
+_GRADES = ("easy", "hard", "junk")
 
 
 def recognises(path: Path) -> bool:
@@ -35,15 +36,20 @@ def _file(path: Path) -> Path | None:
 
 
 def read(path: Path) -> Source:
-    """Read queries, gallery photos, and which of them show the same: what is easy or hard, not what is junk."""
+    """Read queries, gallery photos, and which of them show the same, by grade; junk is no match."""
     file = _file(path) or path
     try:
         document = _load(file)
         gallery = [path_of(f"{_FOLDER}/{name}.jpg") for name in document["imlist"]]
         queries = [path_of(f"{_FOLDER}/{name}.jpg") for name in document["qimlist"]]
+        truths = list(zip(queries, document["gnd"], strict=True))
+        grades = {
+            query: Grades(*(tuple(gallery[number] for number in _numbers(truth, name)) for name in _GRADES))
+            for query, truth in truths
+        }
         positives = {
             query: tuple(gallery[number] for number in sorted({*_numbers(truth, "easy"), *_numbers(truth, "hard")}))
-            for query, truth in zip(queries, document["gnd"], strict=True)
+            for query, truth in truths
         }
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, EOFError, pickle.UnpicklingError) as error:
         message = f"{str(file)!r} must hold imlist, qimlist and gnd, got {type(error).__name__}: {error}; get it anew"
@@ -53,13 +59,14 @@ def read(path: Path) -> Source:
         file.parent,
         tuple(Photo(name, split) for name, split in photos.items()),  # type: ignore[arg-type]  # one of the two
         positives=positives,
+        grades=grades,
     )
 
 
 def _numbers(truth: dict[str, Any], name: str) -> list[int]:
-    numbers = [
-        int(number) for number in np.asarray(truth.get(name, truth.get("ok", []) if name == "easy" else [])).flat
-    ]
+    """Numbers of gallery photos, each once; the sets before they were revisited say ``ok`` for easy."""
+    given = truth.get(name, truth.get("ok", []) if name == "easy" else [])
+    numbers = sorted({int(number) for number in np.asarray(given).flat})
     if any(number < 0 for number in numbers):
         message = f"{name} must hold numbers of photos, got a negative one"
         raise ValueError(message)
