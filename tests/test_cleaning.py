@@ -273,6 +273,15 @@ def test_what_is_not_ours_is_not_replaced(tmp_path: Path) -> None:
         write_clean(source, cleaned(source), tmp_path / "clean.csv")
 
 
+def test_a_folder_that_may_not_be_written_is_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a manifest that cannot be written."""
+    source = source_of(tmp_path, ("a.jpg", 0, "gallery", "mill"))
+    monkeypatch.setattr(os, "access", lambda path, mode: (Path(path), mode) != (tmp_path, os.W_OK))
+
+    with pytest.raises(OptionError, match=r"^an output file must lie in a folder that may be written, got .*clean"):
+        check_clean(source, tmp_path / "clean.csv", source_path=tmp_path)
+
+
 def test_a_source_behind_a_link(tmp_path: Path) -> None:
     """A folder that is linked is named by the link, or by where it is, whichever lies below the manifest."""
     (tmp_path / "real").mkdir()

@@ -114,6 +114,8 @@ def test_wrong_extension() -> None:
         PhotoFacts(photo(name), format=format_, width=9, height=9)
         for name, format_ in (
             ("a.png", "JPEG"),
+            ("b.heic", "JPEG"),
+            ("c.heic", "HEIC"),
             ("b.jpeg", "JPEG"),
             ("c.tif", "TIFF"),
             ("d", "PNG"),
@@ -126,6 +128,7 @@ def test_wrong_extension() -> None:
     assert pictures(*named) == [
         ("wrong_extension", "info", ("0.JPG", "1.JPG", "2.JPG")),
         ("wrong_extension", "info", ("a.png",)),
+        ("wrong_extension", "info", ("b.heic",)),
     ]
 
 
