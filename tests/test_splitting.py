@@ -11,8 +11,9 @@ import pytest
 from placewise.core import Photo, Position, Source
 from placewise.doctor import examine
 from placewise.errors import OptionError, SourceError
+from placewise.manifest import write_manifest
 from placewise.sources import read_source
-from placewise.splitting import split_source, write_manifest
+from placewise.splitting import split_source
 
 
 @pytest.fixture

@@ -130,62 +130,71 @@ def app() -> None:
     show_default=True,
     help="Shorter sides below this are too small, in pixels.",
 )
+@click.option(
+    "--fix", "clean_path", type=click.Path(path_type=Path), metavar="OUT.csv", help="Write a clean manifest there."
+)
 @_json
-def validate(source: Path, columns: str, min_side: int, as_json: bool) -> None:
+def validate(source: Path, columns: str, min_side: int, clean_path: Path | None, as_json: bool) -> None:
     """Say what is wrong with a dataset, all of it in one run.
 
-    Exits with 1 when there are errors.
+    Exits with 1 when there are errors, unless --fix has written a manifest without them.
 
     \b
-    Example: placewise validate photos/manifest.csv
+    Example: placewise validate photos
+             placewise validate photos --fix photos/clean.csv
+
+    --fix leaves out bad rows and photos that cannot be decoded, keeps one of each file, and moves copies that are on
+    both sides to the gallery; the same file with different places is left out. A column 'reason' says why a row is not
+    what it was, and OUT-dropped.csv names what was left out. Photos are never touched, nor is the source replaced.
     """
-    from placewise import doctor, show
+    from placewise import cleaning, doctor, show_findings
 
     rows = _read(source, columns)
+    if clean_path:
+        cleaning.check_clean(rows, clean_path, source_path=source)
     with _progress() as progress:
         examination = doctor.examine(rows, min_side=min_side, on_progress=progress.stage("validating"))
-    _print(
-        {"source": rows.shown, **doctor.to_json(examination)}
-        if as_json
-        else f"{rows.shown}\n\n{show.examination_text(examination)}"
-    )
-    if examination.has_errors:
+    cleaned = None
+    if clean_path:
+        cleaned = clean_path, cleaning.clean(rows, examination)
+        cleaning.write_clean(rows, cleaned[1], clean_path)
+    if as_json:
+        fixed = {"fixed": show_findings.cleaned_json(*cleaned)} if cleaned else {}
+        _print({"source": rows.shown, **doctor.to_json(examination), **fixed})
+    else:
+        _print(f"{rows.shown}\n\n{show_findings.examination_text(examination, source, cleaned, columns=columns)}")
+    if examination.has_errors and not cleaned:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
 
 @app.command()
 @_source
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path), required=False)
 @click.option("--open-set", default=0.2, show_default=True, help="The share of places that the gallery is not to hold.")
 @click.option("--queries", default=0.3, show_default=True, help="The share of the other places' photos that ask.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, another division.")
-def split(source: Path, columns: str, out: Path, open_set: float, queries: float, seed: int) -> None:
+def split(source: Path, columns: str, out: Path | None, open_set: float, queries: float, seed: int) -> None:
     """Write a manifest that divides photos anew into gallery, known and open-set queries.
 
-    Copies of one picture and frames of one sequence stay on one side, so that nothing leaks.
+    Copies of one picture and frames of one sequence stay on one side, so that nothing leaks. Without OUT it is
+    split.csv in the folder SOURCE, or NAME-split.csv beside the file SOURCE.
 
     \b
-    Example: placewise split photos photos/manifest.csv --open-set 0.2
+    Example: placewise split photos --open-set 0.2 --seed 0
     """
-    from placewise.files import check_output
-    from placewise.splitting import split_source, write_manifest
+    from placewise import show_findings
+    from placewise.manifest import check_manifest, write_manifest
+    from placewise.splitting import split_source
 
-    check_output(out, ".csv")
     rows = _read(source, columns)
+    out = out or (source / "split.csv" if source.is_dir() else source.with_name(f"{source.stem}-split.csv"))
+    check_manifest(rows, out, source_path=source)
     with _progress() as progress:
         photos = split_source(
             rows, open_set=open_set, queries=queries, seed=seed, on_progress=progress.stage("reading")
         )
     write_manifest(rows, photos, out)
-    held = {photo.place for photo in photos if photo.split == "gallery"}
-    asking = [photo for photo in photos if photo.split == "query"]
-    known = sum(photo.place in held for photo in asking)
-    left_out = len(rows.photos) + len(rows.bad_rows) - len(photos)
-    _print(
-        f"{rows.shown}\n{out}: {len(photos) - len(asking)} gallery photos of {len(held - {None})} places, "
-        f"{known} known queries, {len(asking) - known} open-set queries"
-        + (f", {left_out} left out" if left_out else "")
-    )
+    _print(f"{rows.shown}\n{show_findings.split_text(rows, photos, out)}")
 
 
 @app.command()

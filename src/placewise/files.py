@@ -20,10 +20,13 @@ def check_output(path: Path, suffix: str) -> None:
     An existing file is replaced only if its name ends in ``suffix``: a typo must not cost a photo or a gallery.
 
     Raises:
-        OptionError: if the folder does not exist, or something else is in the way.
+        OptionError: if the folder does not exist or may not be written, or something else is in the way.
     """
     if not path.parent.is_dir():
         message = f"an output file must lie in a folder that exists, got {path}; make the folder or name another"
+        raise OptionError(message)
+    if not os.access(path.parent, os.W_OK):
+        message = f"an output file must lie in a folder that may be written, got {path}; name another"
         raise OptionError(message)
     if path.is_dir() or (path.exists() and path.suffix.lower() != suffix):
         message = f"an output file must be new or end in {suffix} to be replaced, got {path}; name another"

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from placewise.indexing import Indexed
     from placewise.openset import Calibration
 
-_FINDINGS_SHOWN = 5
-
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned by spaces, so that the text can be cut, pasted and grepped."""
@@ -72,32 +70,12 @@ def models_text(rows: Sequence[tuple[ModelCard, Path | None]]) -> str:
     )
 
 
-def examination_text(examination: Examination) -> str:
-    """What ``validate`` prints: the counts, then the first findings of each kind."""
-    lines = [table([("Validation results", ""), *_examination_rows(examination)])]
-    for kind, count in examination.counts.items():
-        shown = [finding for finding in examination.findings if finding.kind == kind]
-        if shown:
-            lines.append(f"\n{kind} ({count})")
-            lines += [
-                f"  {finding.severity}: {_names(finding.photos)}: {finding.detail}"
-                for finding in shown[:_FINDINGS_SHOWN]
-            ]
-        if len(shown) > _FINDINGS_SHOWN:
-            lines.append(f"  … and {len(shown) - _FINDINGS_SHOWN} more: --json lists them all")
-    return "\n".join(lines)
-
-
-def _names(photos: Sequence[str]) -> str:
-    return ", ".join(photos[:4]) + (f" and {len(photos) - 4} more" if len(photos) > 4 else "")
-
-
 def _examination_rows(examination: Examination) -> list[tuple[str, str]]:
     return [
         ("records", str(examination.records)),
         ("gallery", str(examination.gallery)),
         ("query", str(examination.query)),
-        *((kind, str(count)) for kind, count in examination.counts.items()),
+        *((kind, str(count)) for kind, count in examination.counts.items() if count),
     ]
 
 

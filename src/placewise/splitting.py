@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from placewise.core import Photo, Source
 from placewise.doctor import Examination, connected, examine
 from placewise.errors import OptionError, SourceError
-from placewise.files import check_output, write_atomically
-
-_COPIES = frozenset({"duplicate", "cross_split_duplicate", "near_duplicate", "cross_split_near_duplicate"})
-_USELESS = frozenset({"missing", "unreadable", "truncated", "too_large"})
 
 
 def split_source(
@@ -51,8 +43,7 @@ def split_source(
             message = f"{name} must be a share below 1, and that of queries above 0, got {share}"
             raise OptionError(message)
     examination = examine(source, on_progress=on_progress)
-    useless = {name for found in examination.findings if found.kind in _USELESS for name in found.photos}
-    photos = [photo for photo in source.photos if str(photo.path) not in useless]
+    photos = examination.readable
     rng = np.random.default_rng(seed)
     places = sorted({photo.place for photo in photos if photo.place is not None})
     unknown = {places[number] for number in rng.permutation(len(places))[: round(open_set * len(places))]}
@@ -78,10 +69,8 @@ def split_source(
 
 def _together(photos: Sequence[Photo], examination: Examination) -> dict[int, list[int]]:
     """Rows of what must stay on one side, by the first of them: copies of a picture, frames of a sequence."""
-    rows = {str(photo.path): row for row, photo in enumerate(photos)}
-    sets = [
-        [rows[name] for name in found.photos if name in rows] for found in examination.findings if found.kind in _COPIES
-    ]
+    numbers = {photo.path: row for row, photo in enumerate(photos)}
+    sets = [[numbers[photo.path] for photo in group.photos] for group in examination.groups]
     sequences: dict[str, list[int]] = {}
     for row, photo in enumerate(photos):
         if photo.sequence is not None:
@@ -111,26 +100,3 @@ def _drawn(
             drawn.add(name)
             have += own[name]
     return drawn
-
-
-def write_manifest(source: Source, photos: Sequence[Photo], path: Path) -> None:
-    """Write photos of a source as a manifest, whole or not at all.
-
-    Raises:
-        OptionError: if the file cannot be written, is no ``.csv``, or lies where it cannot name the photos.
-    """
-    check_output(path, ".csv")
-    below = Path(os.path.relpath(source.root.resolve(), path.resolve().parent))
-    if below.parts[:1] == ("..",):
-        message = f"a manifest must lie in the photos' folder or above it, got {path} for {source.root}; name another"
-        raise OptionError(message)
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "place", "split", "lat", "lon", "heading", "sequence", "frame"))
-    for photo in photos:
-        where = photo.position
-        position = (where.lat, where.lon, "" if where.heading is None else where.heading) if where else ("", "", "")
-        frame = "" if photo.frame is None else photo.frame
-        name = PurePosixPath(below.as_posix()) / photo.path
-        table.writerow((name, photo.place or "", photo.split, *position, photo.sequence or "", frame))
-    write_atomically(path, text.getvalue().encode())

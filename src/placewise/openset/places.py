@@ -63,8 +63,7 @@ class Places:
         Args:
             degrees: ``(N, 2)`` WGS84 latitude and longitude; NaN where there is none.
         """
-        lat, lon = np.radians(degrees).T
-        points = _EARTH_M * np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+        points = points_of(degrees)
         codes = np.full(len(degrees), -1, dtype=np.int64)
         there = np.flatnonzero(~np.isnan(points).any(axis=1))
         _, first, cell = np.unique(np.floor(points[there] / MATCH_M), axis=0, return_index=True, return_inverse=True)
@@ -99,6 +98,13 @@ class Places:
         for axis in range(3):
             square += (self.points[rows, axis, None] - self.points[:, axis]) ** 2
         return square <= metres**2
+
+
+def points_of(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Metres from the Earth's centre, ``(N, 3)``, of WGS84 latitudes and longitudes, ``(N, 2)``, on a sphere."""
+    lat, lon = np.radians(degrees).T
+    points: NDArray[np.float64] = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    return _EARTH_M * points
 
 
 def _gathered(points: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -1,0 +1,187 @@
+"""`placewise validate` and `placewise split` as they are typed: what is printed, what is written, what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from placewise.core import Finding
+from placewise.doctor import KINDS, Examination, examine
+from placewise.show_findings import examination_text, next_line
+from placewise.sources import read_source
+
+
+def placewise(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    command = [sys.executable, "-m", "placewise", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def leaking(tmp_path: Path, save_photo: Callable[..., Path]) -> Path:
+    """A folder with 4 places, of which one photo is on both sides, one is broken, and one is there twice."""
+    folder = tmp_path / "my photos"
+    for place in range(4):
+        for view in range(4):
+            split = "query" if view == 3 else "gallery"
+            save_photo(folder / split / f"p{place}" / f"{view}.png", place=10 * place + view)
+    (folder / "query" / "p0" / "same.png").write_bytes((folder / "gallery" / "p0" / "0.png").read_bytes())
+    (folder / "gallery" / "p1" / "again.png").write_bytes((folder / "gallery" / "p1" / "0.png").read_bytes())
+    (folder / "gallery" / "p2" / "0.png").write_bytes(b"no photo")
+    return folder
+
+
+def finding(kind: str, severity: str, *photos: str, detail: str = "what and what to do") -> Finding:
+    """One of any kind."""
+    return Finding(kind, severity, photos, detail)  # type: ignore[arg-type]  # severities are few words
+
+
+def test_the_table_has_the_worst_first_and_names_below() -> None:
+    """A row for each kind and severity, then the first findings; what all of a kind say is said once."""
+    findings = (
+        finding("gps_present", "info", "a", "b"),
+        finding("near_duplicate", "info", *"abcdef", detail="6 frames"),
+        *(finding("near_duplicate", "warning", f"{n}", f"{n}'") for n in range(7)),
+        finding("missing", "error", "c", detail="gone"),
+        finding("missing", "error", "d", detail="gone too"),
+        finding("bad_row", "error", detail="line 3"),
+    )
+
+    lines = examination_text(Examination(9, 8, 1, findings), Path("photos")).split("\n\n")
+
+    assert lines[0] == "9 records: 8 gallery, 1 query"
+    assert [row.split()[:4] for row in lines[1].splitlines()] == [
+        ["severity", "kind", "findings", "photos"],
+        ["error", "bad_row", "1", "0"],
+        ["error", "missing", "2", "2"],
+        ["warning", "near_duplicate", "7", "14"],
+        ["info", "gps_present", "1", "2"],
+        ["info", "near_duplicate", "1", "6"],
+    ]
+    absent = lines[2].removeprefix("not found: ").replace(",", " ").split()
+    assert {*absent} == {*KINDS} - {"bad_row", "missing", "near_duplicate", "gps_present"}
+    assert lines[3:] == [
+        "error: bad_row: line 3",
+        "error: missing\n  c: gone\n  d: gone too",
+        "warning: near_duplicate: what and what to do\n"
+        + "\n".join(f"  {n}, {n}'" for n in range(5))
+        + "\n  … and 2 more: --json lists them all",
+        "info: gps_present: what and what to do\n  a, b",
+        "info: near_duplicate: 6 frames\n  a, b, c, d and 2 more",
+        "not fit for use, 3 errors: type placewise validate photos --fix clean.csv",
+    ]
+
+
+def test_the_last_line_says_what_to_type(tiny_dataset: Path) -> None:
+    """Mend, divide, evaluate or index: whichever the data are ready for."""
+    examination = examine(read_source(tiny_dataset))
+    folder = tiny_dataset.parent
+
+    assert next_line(examination, tiny_dataset) == (
+        f"fit for use, 4 warnings to look at: type placewise evaluate {tiny_dataset}"
+    )
+    gallery_only = Examination(2, 2, 0, (finding("blank", "warning", "a"),))
+    assert next_line(gallery_only, folder) == (
+        f"fit for use, 1 warning to look at: type placewise index {folder} --gallery my.gallery"
+    )
+    assert next_line(Examination(2, 0, 2, ()), folder) == f"fit for use: type placewise split {folder}"
+    broken = Examination(1, 0, 1, (finding("missing", "error", "a"),))
+    assert next_line(broken, Path("a b.csv")) == (
+        "not fit for use, 1 error: type placewise validate 'a b.csv' --fix clean.csv"
+    )
+
+
+def test_the_last_line_keeps_the_names_of_columns() -> None:
+    """A table that is only read with them is only mended with them."""
+    broken = Examination(1, 0, 1, (finding("missing", "error", "a"),))
+
+    line = next_line(broken, Path("t.csv"), columns="path=file,place=my label")
+
+    assert line.endswith("validate t.csv --columns 'path=file,place=my label' --fix clean.csv")
+
+
+def test_names_do_not_command_the_terminal() -> None:
+    """A line break or an escape sequence in a name is shown, not obeyed; letters of any script are left alone."""
+    found = (finding("missing", "error", "a\nb\x1b[2J.jpg", "Łódź/日本.jpg", detail="gone from \x07"),)
+
+    text = examination_text(Examination(1, 1, 0, found), Path("photos"))
+
+    assert "\n  a\\nb\\x1b[2J.jpg, Łódź/日本.jpg\n" in text
+    assert "gone from \\x07\n" in text
+
+
+def test_fix_writes_what_validates(leaking: Path) -> None:
+    """Exit code 1 without --fix, 0 with it; the manifest has no error, and can be used as it is."""
+    out = leaking / "clean.csv"
+
+    before = placewise("validate", leaking)
+    fixed = placewise("validate", leaking, "--fix", out)
+    after = placewise("validate", out, "--json")
+
+    assert (before.returncode, fixed.returncode, after.returncode) == (1, 0, 0)
+    assert before.stdout.splitlines()[-1].endswith(f"type placewise validate '{leaking}' --fix '{out}'")
+    assert fixed.stdout.splitlines()[-1] == (
+        f"{out}: 11 gallery, 4 query, 3 left out ({leaking / 'clean-dropped.csv'} says why); "
+        f"type placewise validate '{out}'"
+    )
+    document = json.loads(after.stdout)
+    assert (document["records"], document["gallery"], document["query"]) == (15, 11, 4)
+    assert [found for found in document["findings"] if found["severity"] != "info"] == []
+
+
+def test_fix_in_json(leaking: Path) -> None:
+    """What was written is in the document, and what was found as well."""
+    out = leaking / "clean.csv"
+
+    done = placewise("validate", leaking, "--fix", out, "--json")
+
+    document = json.loads(done.stdout)
+    assert document["fixed"] == {
+        "manifest": str(out),
+        "gallery": 11,
+        "query": 4,
+        "changed": 0,
+        "dropped": 3,
+        "dropped_rows": str(leaking / "clean-dropped.csv"),
+    }
+    assert document["counts"]["cross_split_duplicate"] == 1
+    assert sorted(map(len, document["groups"])) == [2, 2]
+
+
+def test_fix_refuses_before_the_work(tiny_dataset: Path) -> None:
+    """In one line, with exit code 2; the manifest is untouched."""
+    text = tiny_dataset.read_bytes()
+
+    done = placewise("validate", tiny_dataset, "--fix", tiny_dataset)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: a table that is replaced must be one that placewise wrote, got ")
+    assert tiny_dataset.read_bytes() == text
+
+
+def test_split_without_a_name(leaking: Path) -> None:
+    """The manifest is split.csv in the folder, or beside the table with its name; it can be made again, and used."""
+    first = placewise("split", leaking, "--open-set", "0.2", "--seed", "0")
+    again = placewise("split", leaking, "--open-set", "0.2", "--seed", "1")
+    of_table = placewise("split", leaking / "split.csv")
+
+    assert (first.returncode, again.returncode, of_table.returncode) == (0, 0, 0)
+    assert first.stdout.splitlines()[-1].startswith(f"{leaking / 'split.csv'}: ")
+    assert "1 left out; type placewise evaluate" in first.stdout
+    assert placewise("validate", leaking / "split.csv").returncode == 0
+    assert placewise("validate", leaking / "split-split.csv").returncode == 0
+
+
+def test_split_does_not_replace_its_source(tiny_dataset: Path) -> None:
+    """A user's manifest holds splits that somebody chose."""
+    text = tiny_dataset.read_bytes()
+
+    done = placewise("split", tiny_dataset, tiny_dataset)
+
+    assert done.returncode == 2
+    assert tiny_dataset.read_bytes() == text
