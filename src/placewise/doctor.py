@@ -21,7 +21,7 @@ from placewise import images
 from placewise.core import Finding, Photo, Severity, Source
 from placewise.errors import ImageError, OptionError
 from placewise.machine import usable_cores
-from placewise.outlines import SIDE, is_blank, near_pairs, outline
+from placewise.outlines import NEAR, SIDE, is_blank, near_pairs, outline
 
 KINDS = (
     "bad_row",
@@ -70,7 +70,7 @@ def examine(
     source: Source,
     *,
     min_side: int = 64,
-    near_duplicate: float = 0.8,
+    near_duplicate: float = NEAR,
     on_progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> Examination:
@@ -79,7 +79,7 @@ def examine(
     Args:
         source: Photos and bad rows.
         min_side: A photo whose shorter side is below this many pixels is ``too_small``.
-        near_duplicate: Correlation, above 0 and up to 1, from which two aligned photos are near-duplicates.
+        near_duplicate: Similarity, above 0 and up to 1, from which two aligned photos are near-duplicates.
         on_progress: Called in this thread with the number of photos read so far and their total.
         workers: Threads that read and decode; one per processor where absent.
     """
