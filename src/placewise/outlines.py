@@ -3,6 +3,16 @@
 Near-duplicates are rescaled, recompressed, lightly edited, mirrored, turned or slightly cropped copies of one picture,
 as against different photos of one place. They are found in two steps: `placewise.views` finds candidates at low
 resolution, `placewise.alignment` scales and shifts one of each pair onto the other and compares them in detail.
+
+Of copies of 779 photos this finds all that were recompressed (JPEG quality 30), halved in size, mirrored, turned by 90
+or 180 degrees, darkened, made gray or given more contrast; 99.5 % of brighter ones; 98.7 % of those that lost 10 % of
+width and of height at one corner, mirrored or not, and 99.6 % or more of those that lost up to 10 % anywhere, halved
+and recompressed or not; 99 % of those with a line of text in them or a border of 3 %. More than half of those with a
+caption over a tenth of the height are not found, nor are free rotations. On 535 web photos of 20 landmarks three pairs
+reach the default threshold. Each was looked at and is one picture.
+
+What it cannot tell from a copy is a second photo from nearly the same point: a few frames of a video, or of a camera
+that came by again, are called nearly the same, and truly are.
 """
 
 from __future__ import annotations
@@ -60,9 +70,8 @@ def near_pairs(
     # A group's nearest may all be of the group itself. Hence groups are compared again, by their first members, as
     # long as they become fewer: by half each time.
     while len(members) > 1:
-        everyone = len(members) == len(outlines)  # who need not be copied
-        likely = candidates(outlines if everyone else outlines[members], contents[members], in_gallery[members])
-        pairs = _joining_pairs(outlines, members, likely, groups, threshold)
+        likely = candidates(outlines, contents, in_gallery, members)
+        pairs = _joining_pairs(outlines, likely, groups, threshold)
         found.append(pairs)
         members = np.unique([groups.first(int(one)) for one in pairs[:, 0]]).astype(np.int64)
     near: NDArray[np.int64] = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
@@ -86,16 +95,16 @@ def _equal_pairs(
 
 
 def _joining_pairs(
-    outlines: NDArray[np.uint8], members: NDArray[np.int64], found: Candidates, groups: Groups, threshold: float
+    outlines: NDArray[np.uint8], found: Candidates, groups: Groups, threshold: float
 ) -> NDArray[np.int64]:
-    """Near-duplicates ``(P, 2)`` among the candidates found of members that were not in one group; they are joined.
+    """Near-duplicates ``(P, 2)`` among candidates that were not in one group; they are joined.
 
     Best partners come first, so that of the others only those are aligned whose groups are not yet joined.
     """
     near = [np.empty((0, 2), dtype=np.int64)]
     for rank in np.unique(found.rank):
         ranked = found.of(found.rank == rank)
-        pairs = np.column_stack((members[ranked.seen], members[ranked.fixed]))
+        pairs = np.column_stack((ranked.seen, ranked.fixed))
         apart = groups.apart(pairs)
         pairs, views = pairs[apart], ranked.view[apart]
         near.append(pairs[_similarities(outlines, pairs, views, threshold) >= threshold])

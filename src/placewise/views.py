@@ -54,24 +54,30 @@ class Candidates:
         )
 
 
-def candidates(outlines: NDArray[np.uint8], contents: NDArray[np.int64], in_gallery: NDArray[np.bool_]) -> Candidates:
-    """The best partners of every outline among those of other content, in the gallery and among the queries.
+def candidates(
+    outlines: NDArray[np.uint8],
+    contents: NDArray[np.int64],
+    in_gallery: NDArray[np.bool_],
+    members: NDArray[np.int64],
+) -> Candidates:
+    """The best partners of every member among those of other content, in the gallery and among the queries.
 
-    Memory grows with the number of outlines, time with its power 1.5, whatever they show.
+    Memory grows with the number of members, time with its power 1.5, whatever the outlines show.
     """
-    described = np.concatenate([_views(block, orientations=1)[:, 0] for block in _blocks(outlines)])
+    described = np.concatenate([_views(outlines[block], orientations=1)[:, 0] for block in _blocks(members)])
     found: list[Candidates] = []
-    for side in (np.flatnonzero(in_gallery), np.flatnonzero(~in_gallery)):
+    for chosen in (in_gallery[members], ~in_gallery[members]):
+        side = members[chosen]
         if not side.size:
             continue
-        index = _index(described[side])
+        index = _index(described[chosen])
         # One more than is kept, since itself or the same content in the other split is among them.
         count = min(_PARTNERS + 1, len(side))
-        for number, block in enumerate(_blocks(outlines)):
-            views = _views(block)
+        for block in _blocks(members):
+            views = _views(outlines[block])
             values, best = index.search(views.reshape(-1, views.shape[2]), count)
             partners = np.where(best >= 0, side[best], -1).reshape(len(block), -1)
-            found.append(_best_partners(number * _BLOCK, values.reshape(len(block), -1), partners, contents))
+            found.append(_best_partners(block, values.reshape(len(block), -1), partners, contents))
     return _once_a_pair(found)
 
 
@@ -124,9 +130,9 @@ def _turned(grids: NDArray[Any], orientation: int) -> NDArray[Any]:
     return turned.swapaxes(-1, -2) if orientation & 4 else turned
 
 
-def _blocks(outlines: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Outlines, so many at a time that their views need little memory."""
-    return (outlines[start : start + _BLOCK] for start in range(0, len(outlines), _BLOCK))
+def _blocks(members: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Members, so many at a time that their views need little memory."""
+    return (members[start : start + _BLOCK] for start in range(0, len(members), _BLOCK))
 
 
 def _views(outlines: NDArray[np.uint8], *, orientations: int = _ORIENTATIONS) -> NDArray[np.float32]:
@@ -177,14 +183,13 @@ def _index(rows: NDArray[np.float32]) -> Any:
 
 
 def _best_partners(
-    start: int, values: NDArray[np.float32], partners: NDArray[np.int64], contents: NDArray[np.int64]
+    seen: NDArray[np.int64], values: NDArray[np.float32], partners: NDArray[np.int64], contents: NDArray[np.int64]
 ) -> Candidates:
-    """Of what was found for a block of outlines from number ``start``, both ``(N, views x count)``, the best partners.
+    """Of what was found for outlines ``seen``, both ``(N, views x count)``, the best partners.
 
     A partner that several views found counts once, by the most similar of them. Those that are most like the inside,
     the last window, are ranked for themselves: else photos in one kind of frame would know only each other.
     """
-    seen = np.arange(start, start + len(values))
     likely = (values >= _LEAST) & (partners >= 0) & (contents[partners] != contents[seen][:, None])
     rows, columns = np.nonzero(likely)
     value, partner = values[rows, columns], partners[rows, columns]
