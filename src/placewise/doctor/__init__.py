@@ -23,6 +23,7 @@ from placewise.doctor.pictures import judge_pictures
 from placewise.doctor.positions import judge_positions
 from placewise.errors import OptionError
 from placewise.machine import usable_cores
+from placewise.outlines import NEAR
 
 __all__ = [
     "BY_NAME",
@@ -80,7 +81,7 @@ def examine(
     source: Source,
     *,
     min_side: int = 64,
-    near_duplicate: float = 0.8,
+    near_duplicate: float = NEAR,
     on_progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> Examination:
@@ -89,7 +90,7 @@ def examine(
     Args:
         source: Photos and bad rows.
         min_side: A photo whose shorter side is below this many pixels is ``too_small``.
-        near_duplicate: Correlation, above 0 and up to 1, from which two aligned photos are near-duplicates.
+        near_duplicate: Similarity, above 0 and up to 1, from which two aligned photos are near-duplicates.
         on_progress: Called in this thread with the number of photos read so far and their total.
         workers: Threads that read and decode; one per processor where absent.
     """

@@ -17,6 +17,7 @@ from placewise.core import Finding, Photo
 from placewise.doctor.kinds import finding, listed
 from placewise.doctor.look import Look
 from placewise.outlines import near_pairs
+from placewise.outlines.groups import Groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def find_copies(looks: Sequence[Look], threshold: float) -> tuple[tuple[Group, .
 
     Args:
         looks: one for each photo of the source.
-        threshold: the correlation from which aligned pictures are nearly the same.
+        threshold: the similarity from which aligned pictures are nearly the same.
     """
     there = [look for look in looks if look.facts.digest is not None]
     photos = [look.facts.photo for look in there]
@@ -172,18 +173,11 @@ def _place_conflicts(group: Group) -> Iterator[Finding]:
 
 def connected(count: int, contents: NDArray[np.int64], pairs: NDArray[np.int64]) -> list[list[int]]:
     """Connected components, each in ascending order; equal contents are connected too."""
-    parent = list(range(count))
-
-    def root(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = node = parent[parent[node]]
-        return node
-
-    first = {int(content): node for node, content in reversed(list(enumerate(contents)))}
-    for one, other in [*((first[int(content)], node) for node, content in enumerate(contents)), *pairs.tolist()]:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    groups: defaultdict[int, list[int]] = defaultdict(list)
+    groups = Groups(count)
+    _, first, number = np.unique(contents, return_index=True, return_inverse=True)
+    groups.join(np.column_stack((first[number], np.arange(count))))
+    groups.join(pairs)
+    members: defaultdict[int, list[int]] = defaultdict(list)
     for node in range(count):
-        groups[root(node)].append(node)
-    return list(groups.values())
+        members[groups.first(node)].append(node)
+    return list(members.values())

@@ -55,7 +55,7 @@ class Look:
     Attributes:
         facts: what stays.
         finding: what is wrong with it alone.
-        outline: ``(32, 32)`` uint8, of a picture that is not blank.
+        outline: ``(64, 64)`` uint8, of a picture that is not blank.
     """
 
     facts: PhotoFacts
