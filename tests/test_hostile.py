@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from placewise import images, pixels
+from placewise import images, photo_files, pixels
 from placewise.core import Image
 from placewise.errors import ImageError
 from placewise.headers import Header
@@ -557,10 +558,11 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path, monkeypatch: pytes
     assert caught.value.kind == "truncated"
 
 
-def test_large_decodings_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads that together would need more than the limit wait for each other; all of them get their image."""
+@pytest.mark.parametrize("limit", [3_000_000, 1_000_000])
+def test_large_decodings_take_turns(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Threads that together, or each alone, need more than the limit wait for each other; all get their image."""
     data = saved(drawing(600, 500), "PNG")
-    monkeypatch.setattr(images, "MAX_MEMORY", 3_000_000)
+    monkeypatch.setattr(images, "MAX_MEMORY", limit)
     inside, most = 0, 0
     changing = threading.Lock()
     decode = pixels.decode
@@ -582,6 +584,52 @@ def test_large_decodings_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert most == 1
 
 
+def test_files_are_held_within_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that wait to decode hold no more bytes of files than the limit; a file beyond it is held alone."""
+    monkeypatch.setattr(photo_files, "MAX_HELD", 2_500)
+    for number, size in enumerate((1_000, 3_000) * 10):
+        (tmp_path / str(number)).write_bytes(bytes(size))
+    held: list[int] = []
+    most: list[tuple[int, ...]] = []
+
+    def hold(number: int) -> None:
+        with images.opened(tmp_path / str(number)) as data:
+            held.append(len(data))
+            most.append(tuple(held))
+            time.sleep(0.002)
+            held.remove(len(data))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hold, range(20)))
+
+    assert len(most) == 20
+    assert set(most) <= {(1_000,), (1_000, 1_000), (3_000,)}
+
+
+THREADS = """
+import json, sys
+from concurrent.futures import ThreadPoolExecutor
+from placewise import images
+
+def look(_):
+    with images.opened(Path(sys.argv[1])) as data:
+        return images.read(data, at_least=100)[1].shape[0]
+
+with ThreadPoolExecutor(8) as pool:
+    print(json.dumps({"heights": list(pool.map(look, range(8))), "memory": memory()}))
+"""
+
+
+def test_threads_together_stay_within_limits(tmp_path: Path) -> None:
+    """Eight threads with a file of 75 MB each, of 25 megapixels, take no more memory than the limits allow."""
+    PIL.Image.new("RGB", (5_000, 5_000)).save(tmp_path / "a.bmp")
+
+    result = guarded(THREADS, str(tmp_path / "a.bmp"))
+
+    assert len(set(result["heights"])) == 1
+    assert result["memory"] < images.MAX_MEMORY + images.MAX_HELD
+
+
 def test_a_large_jpeg_is_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A JPEG that needs more than the limit is decoded at the largest part of its size that does not."""
     data = saved(drawing(640, 480), "JPEG")
@@ -590,6 +638,7 @@ def test_a_large_jpeg_is_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
 
         assert images.decode(data).shape == (480 // scale, 640 // scale, 3)
     monkeypatch.setattr(images, "MAX_MEMORY", 10_000)
+    monkeypatch.setattr(images, "MAX_ALONE", 10_000)
     with pytest.raises(ImageError, match=r"^a photo must need at most 0 MB to decode, got a JPEG file of 640 x 480 "):
         images.decode(data)
 

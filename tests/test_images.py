@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from placewise import images
+from placewise import images, photo_files
 from placewise.core import InputRule, Position
 from placewise.errors import ImageError, OptionError
 
@@ -430,7 +430,7 @@ def test_read_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file gives its bytes; what is missing, a folder, or too large gives its own kind of error."""
     path = tmp_path / "a.jpg"
     path.write_bytes(b"12345")
-    monkeypatch.setattr(images, "MAX_BYTES", 5)
+    monkeypatch.setattr(photo_files, "MAX_BYTES", 5)
 
     assert images.read_bytes(path) == b"12345"
     path.write_bytes(b"123456")
@@ -503,3 +503,13 @@ def test_facts_of_a_position_that_is_none() -> None:
     found = images.facts(encode(picture(), "JPEG", exif=gps_tags(_2=(91.0, 0.0, 0.0)).tobytes()))
 
     assert (found.position, found.has_gps) == (None, True)
+
+
+def test_read() -> None:
+    """Facts and pixels at once are those that the two functions give."""
+    data = encode(picture(), "JPEG", exif=gps_tags().tobytes())
+
+    facts, image = images.read(data, at_least=24)
+
+    assert facts == images.facts(data)
+    np.testing.assert_array_equal(image, images.decode(data, at_least=24))

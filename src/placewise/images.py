@@ -8,38 +8,46 @@ filters, so Pillow's readers are called directly, and only those of common photo
 The limits: no more than ``MAX_BYTES`` of a file, ``MAX_PIXELS`` and ``MAX_SIDE`` in its header, ``MAX_MEMORY`` for what
 all threads decode at a time. A JPEG that would need more is decoded at 1/2, 1/4 or 1/8 of its size, so that photos of
 108 and 200 megapixels are read; other formats cannot be decoded in part, so that a PNG of 100 megapixels is
-``too_large``. The readers of the headers have limits of their own, which no camera comes near.
+``too_large`` (``MAX_WHOLE_PIXELS``). What needs more than ``MAX_MEMORY`` all the same, such as WebP photos of 48
+megapixels, is decoded while nothing else is, up to ``MAX_ALONE``. The readers of the headers have limits of their own,
+which no camera comes near.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
-from placewise import exif, headers, pixels
+from placewise import exif, headers, photo_files, pixels
 from placewise.core import Image, InputRule, Position
 from placewise.errors import ImageError, OptionError
 from placewise.headers import FORMATS, Header
+from placewise.machine import give_memory_back
+from placewise.photo_files import MAX_BYTES, MAX_HELD, opened, read_bytes
 from placewise.turns import Budget
 
 __all__ = [
     "FORMATS",
+    "MAX_ALONE",
     "MAX_ASPECT",
     "MAX_BYTES",
+    "MAX_HELD",
     "MAX_MEMORY",
     "MAX_PIXELS",
     "MAX_SIDE",
+    "MAX_WHOLE_PIXELS",
     "Facts",
     "decode",
     "facts",
     "header_size",
+    "opened",
     "prepare",
+    "read",
     "read_bytes",
     "read_facts",
     "thumbnail",
@@ -51,14 +59,20 @@ MAX_PIXELS = 200_000_000
 MAX_SIDE = 65_535
 """The longest side that is decoded, in pixels; it is JPEG's own limit."""
 
-MAX_BYTES = 192 * 2**20
-"""The largest file that is read."""
-
 _HEAD = 128 * 2**10
 """Bytes in which the header of a JPEG mostly is: EXIF data have 64 KiB at most."""
 
+MAX_WHOLE_PIXELS = 70_000_000
+"""The most pixels of a format that is decoded in full or not at all: all but JPEG."""
+
 MAX_MEMORY = 500 * 10**6
-"""Bytes that decoding may take at a time in all threads: with two of the largest files a process stays below 1 GB."""
+"""Bytes that decoding may take at a time in all threads."""
+
+MAX_ALONE = 900 * 10**6
+"""Bytes that a single photo may take, its file included, while no other is decoded: so a process stays below 1 GB."""
+
+_KEPT = 50 * 10**6
+"""Bytes of decoding that a thread may keep for the next photo."""
 
 _LARGE = 16_000_000
 
@@ -71,12 +85,13 @@ class Facts:
     """What a file says of itself.
 
     Attributes:
-        format: ``JPEG``, ``PNG``, ``WebP``, ``GIF``, ``BMP``, ``TIFF``, ``PPM`` or ``AVIF``.
+        format: ``JPEG``, ``PNG``, ``WebP``, ``GIF``, ``BMP``, ``TIFF``, ``PPM``, ``AVIF`` or ``HEIC``.
         width: pixels as the header states them, before the photo is turned upright.
         height: likewise.
         orientation: how the photo must be turned, 1 to 8 as EXIF counts; 1 is upright.
-        position: where the EXIF data say that it was taken; None where they do not, or name no place on Earth.
-        has_gps: whether the EXIF data hold a latitude and a longitude, even such as are no position.
+        position: where EXIF or XMP data say that it was taken; None where they do not, or name no place on Earth.
+        has_gps: whether they hold a latitude and a longitude, even such as are no position; not for (0, 0), which
+            receivers write that do not know it.
         taken: when the EXIF data say that it was taken (``2024:05:01 10:00:00``), or else changed; may be empty.
         animated: whether there are more pictures than the one that is used.
     """
@@ -96,49 +111,17 @@ class Facts:
         return (self.width, self.height) if self.orientation < 5 else (self.height, self.width)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        ImageError: ``missing``; ``unreadable`` for a folder, a device or a file that may not be read; ``too_large``
-            above ``MAX_BYTES``.
-    """
-    return _read(path, MAX_BYTES)
-
-
 def read_facts(path: Path) -> Facts:
     """What a file says of itself; of a JPEG only the head is read.
 
     Raises:
         ImageError: As ``read_bytes`` and ``facts``.
     """
-    head = _read(path, _HEAD)
+    head = photo_files.read_bytes(path, at_most=_HEAD)
     if head.startswith(b"\xff\xd8") or len(head) < _HEAD:
         with contextlib.suppress(ImageError):
             return facts(head)
-    return facts(_read(path, MAX_BYTES))
-
-
-def _read(path: Path, at_most: int) -> bytes:
-    """The first bytes of a file: no more than it has when it is opened, however it grows or shrinks."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            message = "the photo must be a file, got a folder or a device; correct the path"
-            raise ImageError(message, kind="unreadable")
-        if status.st_size > MAX_BYTES:
-            message = f"a photo's file must have at most {MAX_BYTES} bytes, got {status.st_size}; save it smaller"
-            raise ImageError(message, kind="too_large")
-        with path.open("rb") as file:
-            return file.read(min(status.st_size, at_most))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        what = "link leads to no file" if path.is_symlink() else "file does not exist"
-        message = f"the photo's {what}; correct the path or remove the row"
-        raise ImageError(message, kind="missing") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
-        reason = getattr(error, "strerror", None) or error
-        message = f"the photo's file cannot be read ({reason}); correct the path or its permissions"
-        raise ImageError(message, kind="unreadable") from error
+    return facts(read_bytes(path))
 
 
 def facts(data: bytes) -> Facts:
@@ -147,7 +130,10 @@ def facts(data: bytes) -> Facts:
     Raises:
         ImageError: ``unreadable``, ``truncated`` or ``too_large``, as far as the header shows it.
     """
-    header = _judged(data)
+    return _facts(_judged(data))
+
+
+def _facts(header: Header) -> Facts:
     found = exif.read(header.exif, header.xmp)
     return Facts(
         header.format,
@@ -172,7 +158,12 @@ def header_size(data: bytes) -> tuple[int, int]:
 
 
 def decode(data: bytes, *, at_least: int | None = None) -> Image:
-    """Decode the bytes of a file to upright RGB.
+    """Decode the bytes of a file to upright RGB: the second of what ``read`` returns."""
+    return read(data, at_least=at_least)[1]
+
+
+def read(data: bytes, *, at_least: int | None = None) -> tuple[Facts, Image]:
+    """What a file says of itself, and its pixels as upright RGB.
 
     EXIF orientation is applied. Transparent pixels are shown on white. Gray values of 16 bits keep their high byte,
     as Pillow does for 16-bit colour; see ``pixels`` for wider ones. Of an animation the first frame is used.
@@ -185,8 +176,8 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image:
             a size if they have more than 16 megapixels, to be smaller for what follows.
 
     Returns:
-        ``(H, W, 3)`` uint8. Without ``at_least``, opaque images that ``MAX_MEMORY`` allows in full are exactly Pillow's
-        ``convert("RGB")``.
+        The facts; and ``(H, W, 3)`` uint8. Without ``at_least``, opaque images that ``MAX_MEMORY`` allows in full are
+        exactly Pillow's ``convert("RGB")``.
 
     Raises:
         ImageError: ``unreadable``, ``truncated`` or ``too_large``.
@@ -199,9 +190,13 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image:
     reducible = header.format == "JPEG" or header.width * header.height > _LARGE
     fits = [scale for scale in (2, 4, 8) if reducible and at_least is not None and shorter // at_least >= scale]
     scale = max(1, _scale(header), *fits)
-    orientation = header.orientation or exif.read(header.exif, header.xmp).orientation
-    with _budget.taken(_memory(header, scale if header.format == "JPEG" else 1), of=MAX_MEMORY):
-        return pixels.decode(header, orientation, scale=scale)
+    said = _facts(header)
+    needed = _memory(header, scale if header.format == "JPEG" else 1)
+    with _decoding.taken(needed, of=MAX_MEMORY):
+        image = pixels.decode(header, said.orientation, scale=scale)
+        if needed > _KEPT:
+            give_memory_back()
+    return said, image
 
 
 def prepare(image: Image, rule: InputRule) -> Image:
@@ -254,10 +249,14 @@ def _judged(data: bytes) -> Header:
             f"got {width} x {height}; save it smaller"
         )
         raise ImageError(message, kind="too_large")
-    if (needed := _memory(header, _scale(header))) > MAX_MEMORY:
+    do = "save it smaller" if header.format == "JPEG" else "save it smaller or as JPEG"
+    if header.format != "JPEG" and width * height > MAX_WHOLE_PIXELS:
+        message = f"a photo that is no JPEG must have at most {MAX_WHOLE_PIXELS} pixels, got {width} x {height}; {do}"
+        raise ImageError(message, kind="too_large")
+    if (needed := _memory(header, _scale(header)) + len(data)) > MAX_ALONE:
         message = (
-            f"a photo must need at most {MAX_MEMORY // 10**6} MB to decode, got a {header.format} file of "
-            f"{width} x {height} pixels that needs {needed // 10**6} MB; save it smaller or as JPEG"
+            f"a photo must need at most {MAX_ALONE // 10**6} MB to decode, got a {header.format} file of "
+            f"{width} x {height} pixels that needs {needed // 10**6} MB; {do}"
         )
         raise ImageError(message, kind="too_large")
     return header
@@ -275,7 +274,7 @@ def _memory(header: Header, scale: int) -> int:
     return int(header.bytes_per_pixel * header.width * header.height / scale**2) + header.fixed_bytes + copied
 
 
-_budget = Budget()
+_decoding = Budget()
 
 
 def _cut_to_aspect(image: Image) -> Image:

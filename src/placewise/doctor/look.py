@@ -28,7 +28,7 @@ class PhotoFacts:
         height: likewise.
         orientation: of EXIF, 1 to 8; from 2 on the file is stored turned or mirrored.
         position: of EXIF, whatever the row says.
-        has_gps: whether EXIF tells a place, even one that is no position.
+        has_gps: whether EXIF or XMP tells a place, even one that is no position.
         taken: the time of EXIF as it is written there.
         digest: the SHA-256 of the file of a photo that decodes.
         blank: whether it shows nothing or nearly nothing.
@@ -65,26 +65,28 @@ class Look:
 
 def look(source: Source, min_side: int, photo: Photo) -> Look:
     """Read, decode and judge one photo. Reduced decoding reads the whole stream too, so that a cut file shows."""
-    data = b""
+    size_bytes = 0
     try:
-        data = images.read_bytes(source.file(photo))
-        said = images.facts(data)
-        shown = outline(images.decode(data, at_least=2 * SIDE))
+        with images.opened(source.file(photo)) as data:
+            size_bytes = len(data)
+            said, image = images.read(data, at_least=2 * SIDE)
+            digest = hashlib.sha256(data).digest()
+            shown = outline(image)
     except ImageError as error:
-        broken = PhotoFacts(photo, fault=error.kind, size_bytes=len(data))
+        broken = PhotoFacts(photo, fault=error.kind, size_bytes=size_bytes)
         return Look(broken, finding(error.kind, [photo], str(error)))
     width, height = said.upright
     facts = PhotoFacts(
         photo,
         format=said.format,
-        size_bytes=len(data),
+        size_bytes=size_bytes,
         width=width,
         height=height,
         orientation=said.orientation,
         position=said.position,
         has_gps=said.has_gps,
         taken=said.taken,
-        digest=hashlib.sha256(data).digest(),
+        digest=digest,
         blank=is_blank(shown),
     )
     return Look(facts, _too_small(facts, min_side), None if facts.blank else shown)
