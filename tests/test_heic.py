@@ -15,6 +15,7 @@ from placewise import images
 from placewise.core import Image
 from placewise.errors import ImageError
 from placewise.headers import hevc
+from placewise.headers.header import Parts
 
 
 def expected() -> Image:
@@ -108,7 +109,7 @@ def test_the_decoder_is_imported_for_heic_only() -> None:
 
 def test_streams_larger_than_the_picture(heic: Callable[..., bytes]) -> None:
     """A stream that declares 64 megapixels for a picture of 96 x 64 is refused by its header."""
-    assert hevc.pixels(b"", parameters(96, 64)) == 96 * 64
+    assert hevc.pixels(b"", parameters(96, 64), Parts(100)) == 96 * 64
     with pytest.raises(ImageError, match=r"got streams of 67108864 pixels for a picture of 96 x 64; save it anew$"):
         images.facts(heic(config=b"\1" + bytes(21) + b"\1\x21\0\1" + parameters(8192, 8192)[2:]))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from placewise.errors import ImageError
 from placewise.headers import bmp, boxes, gif, jpeg, png, ppm, tiff, webp
-from placewise.headers.header import BeyondLimitsError, Header
+from placewise.headers.header import BeyondLimitsError, Header, UnreadCodingError
 
 __all__ = ["FORMATS", "Header", "read"]
 
@@ -47,6 +47,9 @@ def read(data: bytes) -> Header:
     except BeyondLimitsError as error:
         message = f"a photo must be within the limits of what is decoded, got {error}; save it anew"
         raise ImageError(message, kind="too_large") from error
+    except UnreadCodingError as error:
+        message = f"a photo's pixels must be coded in a way that is read, got {error}; convert it to JPEG or PNG"
+        raise ImageError(message, kind="unreadable") from error
     except (EOFError, IndexError, OverflowError, struct.error) as error:
         message = "the photo's file is cut off or its header is damaged; copy it again from where it came"
         raise ImageError(message, kind="truncated") from error

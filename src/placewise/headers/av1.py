@@ -6,28 +6,28 @@ Source: AV1 bitstream and decoding process specification, sections 5.3 and 5.5.
 from __future__ import annotations
 
 from placewise.headers.bits import Bits
-from placewise.headers.header import BeyondLimitsError
+from placewise.headers.header import Parts
 
 _PARAMETERS = 1
 """The type of the unit that holds the size."""
 _LONGEST = 256
-_MOST_UNITS = 4_096
+_COST = 10
+"""Parts that a size counts for: its bits are read one by one."""
 
 
-def pixels(stream: bytes) -> int:
+def pixels(stream: bytes, parts: Parts) -> int:
     """The pixels of the largest picture that the stream declares."""
     largest = place = 0
-    for _ in range(_MOST_UNITS):
-        if place + 2 > len(stream):
-            return largest
+    while place + 2 <= len(stream):
+        parts.count()
         head = stream[place]
         place += 2 if head & 4 else 1
         length, place = _length(stream, place) if head & 2 else (len(stream) - place, place)
         if head >> 3 & 15 == _PARAMETERS:
+            parts.count(_COST)
             largest = max(largest, _size(Bits(stream[place : place + min(length, _LONGEST)])))
         place += length
-    message = f"more than {_MOST_UNITS} units in a stream"
-    raise BeyondLimitsError(message)
+    return largest
 
 
 def _length(stream: bytes, place: int) -> tuple[int, int]:

@@ -9,15 +9,20 @@ Source: ISO/IEC 14496-12, section 8.11, for items; ISO/IEC 23008-12, sections 6.
 
 from __future__ import annotations
 
+import contextlib
 import struct
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from placewise.headers import av1, hevc
-from placewise.headers.header import BeyondLimitsError, Header
+from placewise.headers.header import BeyondLimitsError, Header, Parts, check_end
 
-MAX_ITEMS = 4_096
-"""Boxes on one level, items, and tiles of a grid."""
+MAX_PARTS = 100_000
+"""Boxes, items, their extents, properties and relations, and the units in their streams."""
+
+_SPARE_BYTES = 2**20
+"""What all items together may have beyond the bytes of the file: tiles may share what their decoder has to know."""
 
 _EXIF = b"Exif"
 
@@ -37,46 +42,79 @@ _ORIENTATION = {
 
 @dataclass(slots=True)
 class _Items:
-    """What the box ``meta`` says of the items in the file."""
+    """What the box ``meta`` says of the items in the file, and how much of them may still be read."""
 
+    data: bytes
+    unread: int
+    parts: Parts = field(default_factory=lambda: Parts(MAX_PARTS))
     primary: int = -1
     kinds: dict[int, bytes] = field(default_factory=dict)
     exif_names: set[int] = field(default_factory=set)
     places: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    refers: list[tuple[bytes, int, list[int]]] = field(default_factory=list)
+    made_of: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
     has: dict[int, list[int]] = field(default_factory=dict)
+    coded: dict[int, int] = field(default_factory=dict)
 
     def of(self, item: int) -> list[tuple[bytes, bytes]]:
         """The properties of an item, (name, content)."""
         return [self.properties[number - 1] for number in self.has.get(item, []) if 0 < number <= len(self.properties)]
 
+    def content(self, item: int) -> bytes:
+        """The bytes of an item."""
+        found: list[bytes] = []
+        for start, length in self.places.get(item, []):
+            end = start + length if length else len(self.data)
+            if end > len(self.data):
+                message = "an item leads beyond the end"
+                raise EOFError(message)
+            self.spend(end - start)
+            found.append(self.data[start:end])
+        return b"".join(found)
+
+    def spend(self, count: int) -> None:
+        """Read so many bytes more."""
+        self.unread -= count
+        if self.unread < 0:
+            message = "items with more bytes than the file"
+            raise BeyondLimitsError(message)
+
 
 def read(data: bytes) -> Header:
     """Read the primary picture's size, turns and EXIF data."""
-    items = _Items()
-    meta = next((span for name, span in _boxes(data, (0, len(data))) if name == b"meta"), None)
-    if meta is None:
+    items = _Items(data, len(data) + _SPARE_BYTES)
+    boxes = dict(reversed([*_boxes(items, (0, len(data)))]))  # of several, the first counts
+    if b"meta" not in boxes:
         message = "no picture in it"
         raise ValueError(message)
-    _read_meta(data, (meta[0] + 4, meta[1]), items)
+    start, end = boxes[b"meta"]
+    _read_meta((start + 4, end), items)
     found = dict(items.of(items.primary))
     width, height = struct.unpack_from(">II", found[b"ispe"], 4)
     turned = found[b"irot"][0] & 3 if b"irot" in found else 0
     mirrored = found[b"imir"][0] & 1 if b"imir" in found else None
-    coded = _coded_pixels(data, items, items.primary, 0)
+    coded = _coded_pixels(items, items.primary, 0)
     if coded > 2 * width * height + _SPARE_PIXELS:
         message = f"streams of {coded} pixels for a picture of {width} x {height}"
         raise BeyondLimitsError(message)
-    raw = next((_content(data, items, item) for item, kind in items.kinds.items() if kind == _EXIF), b"")
-    exif = raw[4 + int.from_bytes(raw[:4]) :]
     name = "AVIF" if b"av01" in items.kinds.values() else "HEIC"
-    animated = any(kind == b"moov" for kind, _ in _boxes(data, (0, len(data))))
-    orientation = _ORIENTATION[turned, mirrored]
-    lean = _lean(data, items)
     return Header(
-        name, width, height, lean, _BYTES_PER_PIXEL[name], exif=exif, orientation=orientation, animated=animated
+        name,
+        width,
+        height,
+        _lean(data, items),
+        _BYTES_PER_PIXEL[name],
+        exif=_exif(items),
+        orientation=_ORIENTATION[turned, mirrored],
+        animated=b"moov" in boxes,
     )
+
+
+def _exif(items: _Items) -> bytes:
+    raw = b""
+    with contextlib.suppress(EOFError, BeyondLimitsError):  # the picture does not depend on them
+        raw = next((items.content(item) for item, kind in items.kinds.items() if kind == _EXIF), b"")
+    return raw[4 + int.from_bytes(raw[:4]) :]
 
 
 def _lean(data: bytes, items: _Items) -> tuple[bytes | memoryview, ...]:
@@ -90,12 +128,12 @@ def _lean(data: bytes, items: _Items) -> tuple[bytes | memoryview, ...]:
     return (*lean, view[place:])
 
 
-def _boxes(data: bytes, span: tuple[int, int]) -> Iterator[tuple[bytes, tuple[int, int]]]:
+def _boxes(items: _Items, span: tuple[int, int]) -> Iterator[tuple[bytes, tuple[int, int]]]:
     """(name, (start, end) of the content) of each box in a span."""
+    data = items.data
     place, end = span
-    for _ in range(MAX_ITEMS):
-        if place + 8 > end:
-            return
+    while place + 8 <= end:
+        items.parts.count()
         length, name = struct.unpack_from(">I4s", data, place)
         head = 8
         if length == 1:
@@ -107,27 +145,27 @@ def _boxes(data: bytes, span: tuple[int, int]) -> Iterator[tuple[bytes, tuple[in
             raise ValueError(message)
         yield name, (place + head, min(place + length, end))
         place += length
-    message = f"more than {MAX_ITEMS} boxes"
-    raise BeyondLimitsError(message)
 
 
-def _read_meta(data: bytes, span: tuple[int, int], items: _Items) -> None:
-    found = dict(_boxes(data, span))
+def _read_meta(span: tuple[int, int], items: _Items) -> None:
+    found, data = dict(_boxes(items, span)), items.data
     start, _ = found[b"pitm"]
     items.primary = struct.unpack_from(">I" if data[start] else ">H", data, start + 4)[0]
-    _read_kinds(data, found[b"iinf"], items)
-    _read_properties(data, found[b"iprp"], items)
+    _read_kinds(found[b"iinf"], items)
+    _read_properties(found[b"iprp"], items)
     start, end = found[b"iloc"]
     _read_places(data[start:end], found.get(b"idat", (0, 0)), items)
     if b"iref" in found:
         start, end = found[b"iref"]
-        for kind, (first, _) in _boxes(data, (start + 4, end)):
-            items.refers.append(_reference(data, kind, first, wide=data[start] != 0))
+        for kind, (first, _) in _boxes(items, (start + 4, end)):
+            if kind == b"dimg":
+                _read_made_of(first, items, letter="I" if data[start] else "H")
 
 
-def _read_kinds(data: bytes, span: tuple[int, int], items: _Items) -> None:
+def _read_kinds(span: tuple[int, int], items: _Items) -> None:
+    data = items.data
     start, end = span
-    for kind, (first, _) in _boxes(data, (start + (8 if data[start] else 6), end)):
+    for kind, (first, _) in _boxes(items, (start + (8 if data[start] else 6), end)):
         if kind == b"infe" and data[first] >= 2:
             shape = ">HH4s" if data[first] == 2 else ">IH4s"
             item, _, what = struct.unpack_from(shape, data, first + 4)
@@ -136,27 +174,27 @@ def _read_kinds(data: bytes, span: tuple[int, int], items: _Items) -> None:
                 items.exif_names.add(first + struct.calcsize(shape))
 
 
-def _reference(data: bytes, kind: bytes, first: int, *, wide: bool) -> tuple[bytes, int, list[int]]:
-    letter = "I" if wide else "H"
-    source, count = struct.unpack_from(f">{letter}H", data, first)
-    if count > MAX_ITEMS:
-        message = f"a picture made of {count} others"
-        raise BeyondLimitsError(message)
-    return kind, source, list(struct.unpack_from(f">{count}{letter}", data, first + (6 if wide else 4)))
+def _read_made_of(first: int, items: _Items, *, letter: str) -> None:
+    """The pictures that a grid is made of."""
+    source, count = struct.unpack_from(f">{letter}H", items.data, first)
+    items.parts.count(count)
+    items.made_of[source] += struct.unpack_from(f">{count}{letter}", items.data, first + struct.calcsize(f">{letter}H"))
 
 
-def _read_properties(data: bytes, span: tuple[int, int], items: _Items) -> None:
-    for name, (start, end) in _boxes(data, span):
+def _read_properties(span: tuple[int, int], items: _Items) -> None:
+    data = items.data
+    for name, (start, end) in _boxes(items, span):
         if name == b"ipco":
-            items.properties = [(kind, data[first:last]) for kind, (first, last) in _boxes(data, (start, end))]
+            items.properties = [(kind, data[first:last]) for kind, (first, last) in _boxes(items, (start, end))]
         elif name == b"ipma":
             version, wide = data[start], data[start + 3] & 1
             (count,) = struct.unpack_from(">I", data, start + 4)
             place = start + 8
-            for _ in range(min(count, MAX_ITEMS)):
+            for _ in range(count):
                 (item,) = struct.unpack_from(">I" if version else ">H", data, place)
                 place += 4 if version else 2
                 number = data[place]
+                items.parts.count(1 + number)
                 numbers = struct.unpack_from(f">{number}{'H' if wide else 'B'}", data, place + 1)
                 items.has.setdefault(item, [one & (0x7FFF if wide else 0x7F) for one in numbers])
                 place += 1 + number * (2 if wide else 1)
@@ -176,47 +214,35 @@ def _read_places(box: bytes, inner: tuple[int, int], items: _Items) -> None:
         place += size
         return int.from_bytes(box[place - size : place])
 
-    for _ in range(min(number(4 if version == 2 else 2), MAX_ITEMS)):
+    for _ in range(number(4 if version == 2 else 2)):
         item = number(4 if version == 2 else 2)
         method = number(2) & 15 if version else 0
         number(2)
         base = number(sizes[2])
         extents: list[tuple[int, int]] = []
-        for _ in range(min(number(2), MAX_ITEMS)):
+        for _ in range(number(2)):
+            items.parts.count()
             number(sizes[3])
             start, length = base + number(sizes[0]), number(sizes[1])
             extents.append((start + inner[0], length) if method == 1 else (start, length))
         items.places[item] = extents
 
 
-def _content(data: bytes, items: _Items, item: int) -> bytes:
-    """The bytes of an item; no more than the file has."""
-    parts: list[bytes] = []
-    left = len(data)
-    for start, length in items.places.get(item, []):
-        parts.append(data[start : start + (min(length, left) or left)])
-        left -= len(parts[-1])
-    return b"".join(parts)
-
-
-def _coded_pixels(data: bytes, items: _Items, item: int, depth: int) -> int:
+def _coded_pixels(items: _Items, item: int, depth: int) -> int:
     """The pixels in the streams that a picture is made of, each as often as it is used."""
     if depth > 3:
         message = "pictures made of pictures too deeply"
         raise ValueError(message)
-    kind = items.kinds.get(item, b"")
-    if kind == b"av01":
-        return av1.pixels(_content(data, items, item))
-    if kind in {b"hvc1", b"hev1"}:
-        config = dict(items.of(item)).get(b"hvcC", b"")
-        return hevc.pixels(config, _content(data, items, item))
-    total = 0
-    known: dict[int, int] = {}
-    for relation, source, targets in items.refers:
-        if relation != b"dimg" or source != item:
-            continue
-        for target in targets:
-            if target not in known:
-                known[target] = _coded_pixels(data, items, target, depth + 1)
-            total += known[target]
-    return total
+    if item not in items.coded:
+        kind = items.kinds.get(item, b"")
+        if kind == b"av01":
+            check_end(stream := items.content(item))
+            items.coded[item] = av1.pixels(stream, items.parts)
+        elif kind in {b"hvc1", b"hev1"}:
+            config = dict(items.of(item)).get(b"hvcC", b"")
+            items.spend(len(config))
+            check_end(stream := items.content(item))
+            items.coded[item] = hevc.pixels(config, stream, items.parts)
+        else:
+            items.coded[item] = sum(_coded_pixels(items, one, depth + 1) for one in items.made_of[item])
+    return items.coded[item]

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import struct
 
-from placewise.headers.header import BeyondLimitsError, Header
+from placewise.headers.header import Header, Parts
 
 MAX_BLOCKS = 1_000_000
 """Blocks, of 255 bytes at most, that are walked over."""
+
+MAX_EXTENSIONS = 10_000
+"""Extensions before the first frame."""
 
 _EXTENSION, _FRAME, _GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
 
@@ -24,17 +27,18 @@ def read(data: bytes) -> Header:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     place = 13 + _colours(flags)
     lean: list[bytes | memoryview] = [view[:place]]
-    blocks = 0
+    blocks, extensions = Parts(MAX_BLOCKS), Parts(MAX_EXTENSIONS)
     while data[place] != _FRAME:
         if data[place] != _EXTENSION:
             message = "no picture in it"
             raise ValueError(message)
-        end, blocks = _after_blocks(data, place + 2, blocks)
+        extensions.count()
+        end = _after_blocks(data, place + 2, blocks)
         if data[place + 1] == _GRAPHIC_CONTROL:
             lean[1:] = [view[place:end]]
         place = end
     left, top, across, down, flags = struct.unpack_from("<HHHHB", data, place + 1)
-    end, _ = _after_blocks(data, place + 11 + _colours(flags), blocks)
+    end = _after_blocks(data, place + 11 + _colours(flags), blocks)
     lean.append(view[place:end])
     animated = data[end : end + 1] not in {b"", b";"}
     if not animated and end <= len(data):
@@ -47,11 +51,9 @@ def _colours(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _after_blocks(data: bytes, place: int, blocks: int) -> tuple[int, int]:
-    """Where a chain of blocks ends, and how many have been walked over."""
+def _after_blocks(data: bytes, place: int, blocks: Parts) -> int:
+    """Where a chain of blocks ends."""
     while place < len(data) and (length := data[place]):
-        place, blocks = place + 1 + length, blocks + 1
-        if blocks > MAX_BLOCKS:
-            message = f"more than {MAX_BLOCKS} blocks"
-            raise BeyondLimitsError(message)
-    return place + 1, blocks
+        blocks.count()
+        place += 1 + length
+    return place + 1

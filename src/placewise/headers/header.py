@@ -9,6 +9,25 @@ class BeyondLimitsError(Exception):
     """A file takes more work or memory than its reader is willing to spend."""
 
 
+class UnreadCodingError(Exception):
+    """A sound file whose pixels are coded in a way that is not read."""
+
+
+class Parts:
+    """Counts the parts of one file that are walked over, whatever takes no bytes among them included."""
+
+    def __init__(self, most: int) -> None:
+        """Allow so many of them."""
+        self._most = self._left = most
+
+    def count(self, number: int = 1) -> None:
+        """Count some more; the law of this package ends where there are too many."""
+        self._left -= number
+        if self._left < 0:
+            message = f"more than {self._most} parts"
+            raise BeyondLimitsError(message)
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a file says of the picture in it.
@@ -36,3 +55,14 @@ class Header:
     xmp: bytes = b""
     orientation: int | None = None
     animated: bool = False
+
+
+def check_end(coded: bytes) -> None:
+    """Refuse coded pixels that end in zeros, an eighth of them or more: space that a copy took and never filled.
+
+    It is for arithmetic codes (VP8, AV1, HEVC): flat pictures end in zeros there too, but in a twentieth at most.
+    """
+    tail = max(512, len(coded) // 8)
+    if len(coded) > tail and coded.endswith(bytes(tail)):
+        message = f"zeros in the last {tail} bytes"
+        raise EOFError(message)

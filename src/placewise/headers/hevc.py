@@ -5,22 +5,29 @@ Source: ITU-T H.265, sections 7.3.1 and 7.3.2; ISO/IEC 14496-15, section 8.3, fo
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 
 from placewise.headers.bits import Bits
-from placewise.headers.header import BeyondLimitsError
+from placewise.headers.header import Parts
 
 _PARAMETERS = 33
 """The type of the unit that holds the size."""
 _LONGEST = 256
-_MOST_UNITS = 4_096
+_COST = 10
+"""Parts that a size counts for: its bits are read one by one."""
 
 
-def pixels(config: bytes, stream: bytes) -> int:
+def pixels(config: bytes, stream: bytes, parts: Parts) -> int:
     """The pixels of the largest picture that the stream or its configuration declares."""
-    sizes = [_size(unit) for unit in (*_configured(config), *_units(stream)) if unit[0] >> 1 & 63 == _PARAMETERS]
-    return max(sizes, default=0)
+    largest = 0
+    for unit in itertools.chain(_configured(config), _units(stream)):
+        parts.count()
+        if unit[0] >> 1 & 63 == _PARAMETERS:
+            parts.count(_COST)
+            largest = max(largest, _size(unit))
+    return largest
 
 
 def _configured(config: bytes) -> Iterator[bytes]:
@@ -28,22 +35,18 @@ def _configured(config: bytes) -> Iterator[bytes]:
     for _ in range(config[22] if len(config) > 22 else 0):
         (count,) = struct.unpack_from(">H", config, place + 1)
         place += 3
-        for _ in range(min(count, _MOST_UNITS)):
+        for _ in range(count):
             (length,) = struct.unpack_from(">H", config, place)
-            yield config[place + 2 : place + 2 + length] or b"\0"
+            yield config[place + 2 : place + 2 + min(length, _LONGEST)] or b"\0"
             place += 2 + length
 
 
 def _units(stream: bytes) -> Iterator[bytes]:
     place = 0
-    for _ in range(_MOST_UNITS):
-        if place + 5 > len(stream):
-            return
+    while place + 5 <= len(stream):
         (length,) = struct.unpack_from(">I", stream, place)
         yield stream[place + 4 : place + 4 + min(length, _LONGEST)] or b"\0"
         place += 4 + length
-    message = f"more than {_MOST_UNITS} units in a stream"
-    raise BeyondLimitsError(message)
 
 
 def _size(unit: bytes) -> int:

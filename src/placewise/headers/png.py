@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from placewise.headers.header import BeyondLimitsError, Header
+from placewise.headers.header import Header, Parts
 
 MAX_CHUNKS = 200_000
 """Chunks that are walked over; 8 KiB each is usual."""
@@ -25,7 +25,7 @@ def read(data: bytes) -> Header:
     lean: list[bytes | memoryview] = [view[:8]]
     exif = xmp = b""
     animated = False
-    place, count = 8, 0
+    place, parts = 8, Parts(MAX_CHUNKS)
     while place + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, place)
         start, end = place + 8, place + 12 + length
@@ -36,11 +36,9 @@ def read(data: bytes) -> Header:
         elif name == b"iTXt" and data.startswith(_XMP, start) and not xmp:
             xmp = data[start : start + length]
         animated = animated or name == b"acTL"
-        place, count = end, count + 1
+        place = end
+        parts.count()
         if name == b"IEND":
             break
-        if count > MAX_CHUNKS:
-            message = f"more than {MAX_CHUNKS} chunks"
-            raise BeyondLimitsError(message)
     width, height = struct.unpack_from(">II", data, 16)
     return Header("PNG", width, height, tuple(lean), 7, exif=exif, xmp=xmp, animated=animated)

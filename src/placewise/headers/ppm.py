@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from placewise.headers.header import BeyondLimitsError, Header
+from placewise.headers.header import Header, UnreadCodingError
 
 MAX_SLOW = 2**20
 """Bytes and pixels of what Pillow decodes slowly, in Python: numbers in text, and a white other than 255 or 65535."""
@@ -27,6 +27,7 @@ def read(data: bytes) -> Header:
     kind, width, height, white = found[1], int(found[2]), int(found[3]), int(found[4] or 1)
     slow = kind in b"123" or (kind in b"56" and white not in {255, 65535})
     if slow and max(len(data), width * height) > MAX_SLOW:
-        message = f"numbers in text, or a white other than 255 or 65535, in more than {MAX_SLOW} bytes or pixels"
-        raise BeyondLimitsError(message)
+        what = "numbers in text" if kind in b"123" else f"a white of {white} where 255 and 65535 are read"
+        message = f"{what}, in more than {MAX_SLOW} bytes or pixels"
+        raise UnreadCodingError(message)
     return Header("PPM", width, height, (data,), 7)

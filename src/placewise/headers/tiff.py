@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from placewise.headers.header import BeyondLimitsError, Header
+from placewise.headers.header import BeyondLimitsError, Header, UnreadCodingError
 
 MAX_TAG_BYTES = 8 * 2**20
 """Bytes of all values of a directory: a strip for each of 65,535 rows needs 2 MiB at most."""
@@ -24,12 +24,31 @@ _PIXELS = frozenset({
 })  # fmt: skip
 _CODINGS = frozenset({*range(1, 9), 32_773, 32_946, 34_925, 50_000})
 """Plain, fax, LZW, JPEG, deflate, runs, LZMA and Zstandard."""
+_UNREAD = {
+    33_003: "JPEG 2000",
+    33_004: "JPEG 2000",
+    33_005: "JPEG 2000",
+    34_712: "JPEG 2000",
+    34_887: "LERC",
+    50_001: "WebP",
+    50_002: "JPEG XL",
+    52_546: "JPEG XL",
+}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    """The shape of a directory: classic, or of a BigTIFF."""
+class Layout:
+    """The shape of a directory: classic, or of a BigTIFF; integers of ``order`` as `struct` writes them.
+
+    Attributes:
+        order: of bytes.
+        head: bytes before the first directory can be; the last of them say where it is.
+        number: a place in the file.
+        count: how many entries a directory has.
+        entry: its tag, type, number of values, and the value or its place.
+        inline: bytes of a value that fit there.
+    """
 
     order: str
     head: int
@@ -39,12 +58,18 @@ class _Layout:
     inline: int
 
 
+def layout_of(data: bytes) -> Layout:
+    """The layout that a file's first bytes state."""
+    order = "<" if data[:2] == b"II" else ">"
+    if data[:4] in {b"II+\0", b"MM\0+"}:
+        return Layout(order, 16, "Q", "Q", "HHQ8s", 8)
+    return Layout(order, 8, "I", "H", "HHI4s", 4)
+
+
 def read(data: bytes) -> Header:
     """Read the first directory."""
-    order = "<" if data[:2] == b"II" else ">"
-    big = data[:4] in {b"II+\0", b"MM\0+"}
-    layout = _Layout(order, 16, "Q", "Q", "HHQ8s", 8) if big else _Layout(order, 8, "I", "H", "HHI4s", 4)
-    (offset,) = struct.unpack_from(order + layout.number, data, layout.head - struct.calcsize(order + layout.number))
+    layout = layout_of(data)
+    (offset,) = struct.unpack_from(layout.order + layout.number, data, layout.head - layout.inline)
     entries, following = _directory(data, layout, offset)
     width, height = (_first(data, layout, entries, tag, 0) for tag in (_WIDTH, _HEIGHT))
     _check(data, layout, entries, width, height)
@@ -59,7 +84,7 @@ def read(data: bytes) -> Header:
     return Header("TIFF", width, height, lean, 7, fixed, data, xmp, animated=following != 0)
 
 
-def _directory(data: bytes, layout: _Layout, offset: int) -> tuple[dict[int, tuple[int, int, bytes]], int]:
+def _directory(data: bytes, layout: Layout, offset: int) -> tuple[dict[int, tuple[int, int, bytes]], int]:
     """Tag → (type, number of values, value or its place); and where the next directory is."""
     (count,) = struct.unpack_from(layout.order + layout.count, data, offset)
     first, size = offset + struct.calcsize(layout.order + layout.count), struct.calcsize(layout.order + layout.entry)
@@ -72,7 +97,7 @@ def _directory(data: bytes, layout: _Layout, offset: int) -> tuple[dict[int, tup
     return entries, int.from_bytes(after, "little" if layout.order == "<" else "big")
 
 
-def _raw(data: bytes, layout: _Layout, entry: tuple[int, int, bytes]) -> bytes:
+def _raw(data: bytes, layout: Layout, entry: tuple[int, int, bytes]) -> bytes:
     kind, length, value = entry
     size = length * _SIZES.get(kind, 1)
     if size <= layout.inline:
@@ -81,7 +106,7 @@ def _raw(data: bytes, layout: _Layout, entry: tuple[int, int, bytes]) -> bytes:
     return data[start : start + size]
 
 
-def _first(data: bytes, layout: _Layout, entries: dict[int, tuple[int, int, bytes]], tag: int, otherwise: int) -> int:
+def _first(data: bytes, layout: Layout, entries: dict[int, tuple[int, int, bytes]], tag: int, otherwise: int) -> int:
     """The first value of a tag of whole numbers."""
     if tag not in entries:
         return otherwise
@@ -90,7 +115,7 @@ def _first(data: bytes, layout: _Layout, entries: dict[int, tuple[int, int, byte
     return int.from_bytes(raw[: _SIZES.get(kind, 1)], "little" if layout.order == "<" else "big")
 
 
-def _check(data: bytes, layout: _Layout, entries: dict[int, tuple[int, int, bytes]], width: int, height: int) -> None:
+def _check(data: bytes, layout: Layout, entries: dict[int, tuple[int, int, bytes]], width: int, height: int) -> None:
     """Refuse values that take more memory than the picture can."""
     held = sum(length * _SIZES.get(kind, 1) for tag, (kind, length, _) in entries.items() if tag in _PIXELS)
     across, down = _first(data, layout, entries, _ACROSS, 0), _first(data, layout, entries, _DOWN, 0)
@@ -101,15 +126,15 @@ def _check(data: bytes, layout: _Layout, entries: dict[int, tuple[int, int, byte
         message = f"tiles of {across} x {down} pixels in a picture of {width} x {height}"
         raise BeyondLimitsError(message)
     if (coding := _first(data, layout, entries, _COMPRESSION, 1)) not in _CODINGS:
-        message = f"pixels in the coding {coding}"
-        raise ValueError(message)
+        message = f"TIFF's compression {coding} ({_UNREAD.get(coding, 'a rare one')})"
+        raise UnreadCodingError(message)
     samples = _first(data, layout, entries, _SAMPLES, 1)
     if samples > 8:
         message = f"{samples} channels"
         raise ValueError(message)
 
 
-def _lean(data: bytes, layout: _Layout, entries: dict[int, tuple[int, int, bytes]]) -> tuple[bytes | memoryview, ...]:
+def _lean(data: bytes, layout: Layout, entries: dict[int, tuple[int, int, bytes]]) -> tuple[bytes | memoryview, ...]:
     """The file with the new directory behind it."""
     kept = [(tag, *entry) for tag, entry in sorted(entries.items()) if tag in _PIXELS]
     end = len(data) + len(data) % 2
