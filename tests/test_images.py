@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.PngImagePlugin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL.TiffImagePlugin import IFDRational
 
 from placewise import images, photo_files
 from placewise.core import InputRule, Position
@@ -598,6 +600,55 @@ def test_facts_of_a_position_that_is_none() -> None:
     found = images.facts(encode(picture(), "JPEG", exif=gps_tags(_2=(91.0, 0.0, 0.0)).tobytes()))
 
     assert (found.position, found.has_gps) == (None, True)
+
+
+@pytest.mark.parametrize("nothing", [(0.0, 0.0, 0.0), (IFDRational(0, 0),) * 3])
+def test_facts_of_no_position(nothing: tuple[float, ...]) -> None:
+    """Zeros and 0/0, which receivers write that do not know where they are, do not tell where a photo was taken."""
+    found = images.facts(encode(picture(), "JPEG", exif=gps_tags(_2=nothing, _4=nothing).tobytes()))
+
+    assert not found.has_gps
+    assert found.position == (Position(0.0, 0.0, 90.0) if nothing[0] == 0 else None)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b'exif:GPSLatitude="48,12.5N" exif:GPSLongitude="16,21,0W"',
+        b"<exif:GPSLongitude>16,21.0W</exif:GPSLongitude><exif:GPSLatitude>48,12,30N</exif:GPSLatitude>",
+    ],
+)
+def test_facts_of_xmp(kind: str, packet: bytes) -> None:
+    """A position in XMP is found where the EXIF data have none."""
+    file = io.BytesIO()
+    info = PIL.PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet.decode())
+    picture().save(file, kind, **({"pnginfo": info} if kind == "PNG" else {"xmp": packet}))
+
+    found = images.facts(file.getvalue())
+    assert (found.position, found.has_gps) == (Position(48 + 12.5 / 60, -16.35), True)
+
+
+def test_facts_of_half_a_position_in_xmp() -> None:
+    """A latitude alone is no position and tells no place."""
+    file = io.BytesIO()
+    picture().save(file, "JPEG", xmp=b'exif:GPSLatitude="48,12.5N"')
+
+    found = images.facts(file.getvalue())
+    assert (found.position, found.has_gps) == (None, False)
+
+
+def test_big_tiff() -> None:
+    """A BigTIFF is shown upright, and its EXIF data are read, as those of any TIFF."""
+    file = io.BytesIO()
+    picture().save(file, "TIFF", big_tiff=True, exif=gps_tags().tobytes())
+
+    facts, image = images.read(file.getvalue())
+
+    assert file.getvalue().startswith(b"II+\0")
+    assert facts == images.facts(encode(picture(), "TIFF", exif=gps_tags().tobytes()))
+    np.testing.assert_array_equal(image, np.rot90(np.array(picture()), -1))
 
 
 def test_read() -> None:
