@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import struct
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -137,3 +139,73 @@ def path(tmp_path: Path, tiny_model: TinyModel) -> Path:
     with GalleryFile.open_for(file, tiny_model.card) as gallery:
         gallery.upsert(PHOTOS, embeddings(3), STATES)
     return file
+
+
+_HEVC = base64.b64decode(
+    "AQNwAAAAAAAAAAAAHvAA/P34+AAADwMgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQCEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoDCBBZbqSS"
+    "mubgQEDAgAAAMACAAAAwAIQCIAAQAHRAHBcrAiQA=="
+)
+"""A decoder's configuration for the picture below."""
+
+_PICTURE = base64.b64decode(
+    "AAAA3CgBrwngaaJxMczHaF1kypUaichzcXHVCJGVNDiAI1lAQInnPX95ZsQRakPRsZvtQjp8fVoJxVEI95FKkOp5h8R242WvI9807kRBWp+Q9e"
+    "83YRI4402n16yVIXVTYvR+00h2Bqc61ekJs1H1J1aRJ0gx8eP3k8U/qD0zT6VksvZiADDTR6eFTuOsBWgV6oYhYTjWqCeTsihq6IYIMfVBFqZQ"
+    "gYOX6z4MBLCBqe/9Yq2WX3A0hXqVPv4kUxBxHIUeuSshxXeJGjwZPhGQKFn6A110vBdFLbRGEL/eNWA="
+)
+"""96 x 64 pixels in HEVC: red grows to the right, green downwards, and there is blue at the upper left."""
+
+
+def box(name: bytes, *parts: bytes) -> bytes:
+    """A box."""
+    body = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(body), name) + body
+
+
+def heic_file(
+    *,
+    size: tuple[int, int] = (96, 64),
+    properties: tuple[bytes, ...] = (),
+    exif: bytes = b"",
+    grid: int = 0,
+    config: bytes = _HEVC,
+) -> bytes:
+    """A HEIC file around the one coded picture, with turns, EXIF data, or as a grid of it."""
+    item = 3 if grid else 1
+    kinds = {1: b"hvc1"} | ({2: b"Exif"} if exif else {}) | ({3: b"grid"} if grid else {})
+    names = [box(b"infe", struct.pack(">IHH4s", 2 << 24, number, 0, kind), b"\0") for number, kind in kinds.items()]
+    all_properties = [box(b"hvcC", config), box(b"ispe", bytes(4), struct.pack(">II", *size)), *properties]
+    tied = {1: [0x81, 2, *range(3, 3 + len(properties))]} | ({3: [2]} if grid else {})
+    ties = [struct.pack(f">HB{len(numbers)}B", number, len(numbers), *numbers) for number, numbers in tied.items()]
+    contents = {1: _PICTURE} | ({2: bytes(4) + exif} if exif else {})
+    if grid:
+        contents[3] = struct.pack(">BBBBHH", 0, 0, 0, grid - 1, *size)
+
+    def meta(start: int) -> bytes:
+        places = []
+        for number, content in contents.items():
+            places.append(struct.pack(">HHHII", number, 0, 1, start, len(content)))
+            start += len(content)
+        refer = [box(b"dimg", struct.pack(f">HH{grid}H", 3, grid, *[1] * grid))] if grid else []
+        return box(
+            b"meta",
+            bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"pitm", bytes(4), struct.pack(">H", item)),
+            box(b"iloc", bytes(4), b"\x44\0", struct.pack(">H", len(contents)), *places),
+            box(b"iinf", bytes(4), struct.pack(">H", len(names)), *names),
+            *([box(b"iref", bytes(4), *refer)] if refer else []),
+            box(
+                b"iprp",
+                box(b"ipco", *all_properties),
+                box(b"ipma", bytes(4), struct.pack(">I", len(ties)), *ties),
+            ),
+        )
+
+    head = box(b"ftyp", b"heic", bytes(4), b"mif1heicmiaf")
+    return head + meta(len(head) + len(meta(0)) + 8) + box(b"mdat", *contents.values())
+
+
+@pytest.fixture(scope="session")
+def heic() -> Callable[..., bytes]:
+    """A function that makes HEIC files, see `heic_file`."""
+    return heic_file

@@ -361,7 +361,7 @@ def test_flipped_bits_give_no_wrong_embedding_unseen(whole: Path) -> None:
     """A flipped bit anywhere is refused in one line, is found as a fault, or leaves every embedding as it was."""
     with GalleryFile.open(whole) as gallery:
         vectors = {row[0]: row[2] for row in content_of(gallery).values()}
-    data, copy, rng = whole.read_bytes(), whole.with_name("flipped"), random.Random(1)  # noqa: S311  # no secret
+    data, copy, rng = whole.read_bytes(), whole.with_name("flipped"), random.Random(1)  # no secret
     used = np.flatnonzero(np.frombuffer(data, np.uint8)).tolist()
     failures = []
     for _ in range(FLIPS):
@@ -382,7 +382,7 @@ def test_a_flipped_bit_of_an_embedding_is_found(whole: Path) -> None:
     """Every embedding has a checksum: one changed bit in any of them is found, and its photo is named."""
     with GalleryFile.open(whole) as gallery:
         content = content_of(gallery)
-    data, copy, rng = whole.read_bytes(), whole.with_name("flipped"), random.Random(2)  # noqa: S311  # no secret
+    data, copy, rng = whole.read_bytes(), whole.with_name("flipped"), random.Random(2)  # no secret
     for path, row in content.items():
         damaged = bytearray(data)
         damaged[data.index(row[2]) + rng.randrange(len(row[2]))] ^= 1 << rng.randrange(8)

@@ -286,7 +286,7 @@ class _Killer:
 def kill_writers(folder: Path, seed: int) -> None:
     """Kill writers until `KILLS` kills came inside a run; print how many came in each stage. Fails by exception."""
     old = write_version_1(folder / "old", some_photos("old", 300), embeddings(300))
-    killers = [_Killer(folder / kind, file, random.Random(seed)) for kind, file in (("1", old), ("2", None))]  # noqa: S311
+    killers = [_Killer(folder / kind, file, random.Random(seed)) for kind, file in (("1", old), ("2", None))]
     landed: Counter[str] = Counter()
     while landed.total() - landed["ended"] < KILLS:
         for killer in killers:
@@ -353,7 +353,7 @@ def _index(manifest: Path, file: Path, report: Report) -> None:
 def kill_indexing(manifest: Path, folder: Path, seed: int) -> None:
     """Kill runs of indexing, continue each gallery to its end; print the kills and galleries. Fails by exception."""
     embed.BATCH = 6
-    rng = random.Random(seed)  # noqa: S311  # moments to kill at are no secret
+    rng = random.Random(seed)  # moments to kill at are no secret
     source, model = read_source(manifest), TinyModel()
     names = {_input_digest(model.read(source.file(photo).read_bytes())): str(photo.path) for photo in source.photos}
     assert len(names) == len(source.photos), "the inputs must differ, to be told apart"

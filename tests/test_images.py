@@ -233,6 +233,21 @@ def test_reduced_decoding_leaves_other_formats_alone(kind: str) -> None:
     np.testing.assert_array_equal(images.decode(data, at_least=8), images.decode(data))
 
 
+@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
+def test_other_formats_are_averaged_where_they_are_large(mode: str) -> None:
+    """Above 16 megapixels, eight by eight pixels become their mean where at_least allows it."""
+    image = picture(4001, 4100).convert("L")
+    values = np.array(image, np.uint16) * 257
+    data = encode(PIL.Image.fromarray(values) if mode == "I;16" else image.convert(mode))
+
+    result = images.decode(data, at_least=64)
+
+    assert result.shape == (501, 513, 3)
+    means = np.array(image, float)[:4000, :4096].reshape(500, 8, 512, 8).mean((1, 3))
+    assert np.abs(result[:500, :512, 0] - means).max() <= 1
+    assert images.decode(data, at_least=2001).shape == (4001, 4100, 3)
+
+
 def test_at_least_must_be_positive() -> None:
     """at_least=0 is refused with a line that says what must hold."""
     with pytest.raises(OptionError, match=r"^at_least must be 1 pixel or more, got 0$"):

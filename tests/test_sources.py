@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from random import Random
 
 import numpy as np
 import pytest
@@ -566,6 +567,39 @@ def test_a_hostile_or_damaged_pickle_is_refused(
     for data in (b"", b"\x80\x02", b"cos\nsystem\n(S'echo'\ntR.", b"garbage"):
         (tmp_path / "gnd_x.pkl").write_bytes(data)
         assert "must hold imlist" in refusal(tmp_path / "gnd_x.pkl")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x02]r\xff\xff\xff\x0f.",
+        b"\x80\x02}(" + b")" + b"\x85" * 300_000 + b"K\x01u.",
+        b"\x80\x02}(X\x06\0\0\0imlist](X\x01\0\0\0aq\1%beX\x07\0\0\0qimlist]X\x03\0\0\0gnd]u." % (b"h\1" * 200_000),
+    ],
+    ids=["memo", "nested key", "one name 200,000 times"],
+)
+def test_a_pickle_that_would_exhaust_the_unpickler(tmp_path: Path, data: bytes) -> None:
+    """What takes a gigabyte of memory, or ends Python, in its own unpickler is refused like other damage."""
+    (tmp_path / "gnd_x.pkl").write_bytes(data)
+
+    assert "must hold imlist" in refusal(tmp_path / "gnd_x.pkl")
+
+
+def test_any_damage_to_a_pickle_is_refused(tmp_path: Path) -> None:
+    """Two thousand damaged ground truths of two ages: each is a source or a SourceError."""
+    truth = [{"easy": np.array([0]), "hard": [np.int64(1)], "junk": [2], "bbx": np.array([0.5])}]
+    document = {"imlist": ["a", "b", "c"], "qimlist": ["q"], "gnd": truth}
+    file = tmp_path / "gnd_x.pkl"
+    random = Random(0)
+    for protocol in (2, 4):
+        sound = pickle.dumps(document, protocol=protocol)
+        for _ in range(1_000):
+            data = bytearray(sound)
+            for _ in range(random.randint(1, 4)):
+                data[random.randrange(len(data))] = random.randrange(256)
+            file.write_bytes(data[: random.choice((len(data), random.randrange(len(data))))])
+            with contextlib.suppress(SourceError):
+                assert read_source(file).of("gallery")
 
 
 def test_bad_rows_of_other_tables_are_findings(tmp_path: Path) -> None:

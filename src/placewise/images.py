@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import io
 import stat
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from placewise import exif, headers, pixels
 from placewise.core import Image, InputRule, Position
 from placewise.errors import ImageError, OptionError
 from placewise.headers import FORMATS, Header
+from placewise.turns import Budget
 
 __all__ = [
     "FORMATS",
@@ -60,6 +59,8 @@ _HEAD = 128 * 2**10
 
 MAX_MEMORY = 500 * 10**6
 """Bytes that decoding may take at a time in all threads: with two of the largest files a process stays below 1 GB."""
+
+_LARGE = 16_000_000
 
 MAX_ASPECT = 16
 """An image more elongated than this is cut to its centre before it is resized, so that memory stays bounded."""
@@ -180,7 +181,8 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image:
     Args:
         data: A whole file in one of ``FORMATS``.
         at_least: Decode a JPEG directly at 1/2, 1/4 or 1/8 of its size, as long as the shorter side keeps this many
-            pixels. Several times faster for large photos. Other formats are decoded in full.
+            pixels. Several times faster for large photos. Other formats are decoded in full, and averaged down to such
+            a size if they have more than 16 megapixels, to be smaller for what follows.
 
     Returns:
         ``(H, W, 3)`` uint8. Without ``at_least``, opaque images that ``MAX_MEMORY`` allows in full are exactly Pillow's
@@ -194,12 +196,11 @@ def decode(data: bytes, *, at_least: int | None = None) -> Image:
         raise OptionError(message)
     header = _judged(data)
     shorter = min(header.width, header.height)
-    wanted = next(
-        s for s in (8, 4, 2, 1) if s == 1 or (header.format == "JPEG" and shorter // (at_least or shorter) >= s)
-    )
-    scale = max(wanted, _scale(header))
+    reducible = header.format == "JPEG" or header.width * header.height > _LARGE
+    fits = [scale for scale in (2, 4, 8) if reducible and at_least is not None and shorter // at_least >= scale]
+    scale = max(1, _scale(header), *fits)
     orientation = header.orientation or exif.read(header.exif, header.xmp).orientation
-    with _budget.taken(_memory(header, scale)):
+    with _budget.taken(_memory(header, scale if header.format == "JPEG" else 1), of=MAX_MEMORY):
         return pixels.decode(header, orientation, scale=scale)
 
 
@@ -274,28 +275,7 @@ def _memory(header: Header, scale: int) -> int:
     return int(header.bytes_per_pixel * header.width * header.height / scale**2) + header.fixed_bytes + copied
 
 
-class _Budget:
-    """``MAX_MEMORY``, shared by all threads: who needs more than is left waits until others are done."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._taken = 0
-
-    @contextlib.contextmanager
-    def taken(self, count: int) -> Iterator[None]:
-        """Hold a number of bytes; not to be nested."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._taken or self._taken + count <= MAX_MEMORY)
-            self._taken += count
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken -= count
-                self._changed.notify_all()
-
-
-_budget = _Budget()
+_budget = Budget()
 
 
 def _cut_to_aspect(image: Image) -> Image:

@@ -51,13 +51,16 @@ def decode(header: Header, orientation: int, *, scale: int = 1) -> Image:
     Args:
         header: what `placewise.headers.read` returned.
         orientation: 1 to 8, as EXIF counts.
-        scale: 1, 2, 4 or 8: decode a JPEG directly at this part of its size; of other formats it must be 1.
+        scale: 1, 2, 4 or 8: decode a JPEG directly at this part of its size; of other formats average as many pixels.
 
     Raises:
         ImageError: ``unreadable``, ``truncated`` or ``too_large``.
     """
     try:
-        rgb = _to_rgb(_open_heic(header) if header.format == "HEIC" else _open(header, scale))
+        if header.format == "JPEG":
+            rgb = _to_rgb(_open(header, scale), 1)
+        else:
+            rgb = _to_rgb(_open_heic(header) if header.format == "HEIC" else _open(header, 1), scale)
         if header.format != "HEIC":  # its decoder turns it
             rgb = _turned(rgb, orientation)
         return np.ascontiguousarray(rgb)
@@ -118,23 +121,24 @@ def _ends_before_riff(header: Header) -> bool:
     return header.format == "WebP" and len(data) < 8 + int(struct.unpack_from("<I", data, 4)[0])
 
 
-def _to_rgb(image: PIL.Image.Image) -> Image:
-    """Any of Pillow's modes as RGB, ``(H, W, 3)``, strip by strip."""
+def _to_rgb(image: PIL.Image.Image, scale: int) -> Image:
+    """Any of Pillow's modes as RGB, ``(H, W, 3)``, strip by strip; ``scale`` x ``scale`` pixels become their mean."""
     wide = image.mode.startswith("I") or image.mode == "F"
-    if not wide and image.width * image.height <= _STRIP:
+    if not wide and scale == 1 and image.width * image.height <= _STRIP:
         return np.array(_flat(image))
     white = max(map(_peak, _strips(image))) if wide else 0.0
-    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    rgb = np.empty((-(-image.height // scale), -(-image.width // scale), 3), np.uint8)
     top = 0
     for strip in _strips(image):
-        values = _to_eight_bits(np.asarray(strip), white)[..., np.newaxis] if wide else np.asarray(_flat(strip))
-        rgb[top : top + strip.height] = values
-        top += strip.height
+        flat = PIL.Image.fromarray(_to_eight_bits(np.asarray(strip), white)) if wide else _flat(strip)
+        values = np.asarray(flat.reduce(scale) if scale > 1 else flat)
+        rgb[top : top + len(values)] = values if values.ndim == 3 else values[..., np.newaxis]
+        top += len(values)
     return rgb
 
 
 def _strips(image: PIL.Image.Image) -> Iterator[PIL.Image.Image]:
-    rows = max(1, _STRIP // image.width)
+    rows = max(8, _STRIP // image.width // 8 * 8)
     for top in range(0, image.height, rows):
         yield image.crop((0, top, image.width, min(image.height, top + rows)))
 

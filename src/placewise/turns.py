@@ -1,4 +1,4 @@
-"""A lock for many readers or one writer."""
+"""Locks: for many readers or one writer, and for a share of something that is limited."""
 
 from __future__ import annotations
 
@@ -49,4 +49,26 @@ class Turns:
         finally:
             with self._changed:
                 self._writer = False
+                self._changed.notify_all()
+
+
+class Budget:
+    """Something limited that threads share: who needs more than is left waits until others are done."""
+
+    def __init__(self) -> None:
+        """Start with nothing taken."""
+        self._changed = threading.Condition()
+        self._taken = 0
+
+    @contextmanager
+    def taken(self, count: int, *, of: int) -> Iterator[None]:
+        """Hold a part of the limit; who needs all of it, or more, is alone. Not to be nested."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + count <= of)
+            self._taken += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= count
                 self._changed.notify_all()

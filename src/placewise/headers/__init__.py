@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from placewise.errors import ImageError
 from placewise.headers import bmp, boxes, gif, jpeg, png, ppm, tiff, webp
-from placewise.headers.header import Header
+from placewise.headers.header import BeyondLimitsError, Header
 
 __all__ = ["FORMATS", "Header", "read"]
 
@@ -35,7 +35,7 @@ def read(data: bytes) -> Header:
     """Read the header of a file in one of ``FORMATS``.
 
     Raises:
-        ImageError: ``unreadable`` or ``truncated``.
+        ImageError: ``unreadable``, ``truncated``, or ``too_large`` where a limit is exceeded.
     """
     reader = next((reader for signature, reader in _READERS if signature.match(data)), None)
     if reader is None:
@@ -44,10 +44,13 @@ def read(data: bytes) -> Header:
         raise ImageError(message, kind="unreadable")
     try:
         header = reader(data)
-    except (EOFError, IndexError, struct.error) as error:
+    except BeyondLimitsError as error:
+        message = f"a photo must be within the limits of what is decoded, got {error}; save it anew"
+        raise ImageError(message, kind="too_large") from error
+    except (EOFError, IndexError, OverflowError, struct.error) as error:
         message = "the photo's file is cut off or its header is damaged; copy it again from where it came"
         raise ImageError(message, kind="truncated") from error
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # whatever else it is, it is damage
         message = f"the photo's header is damaged or hostile ({error}); replace the file"
         raise ImageError(message, kind="unreadable") from error
     if header.width < 1 or header.height < 1:

@@ -6,6 +6,7 @@ Source: AV1 bitstream and decoding process specification, sections 5.3 and 5.5.
 from __future__ import annotations
 
 from placewise.headers.bits import Bits
+from placewise.headers.header import BeyondLimitsError
 
 _PARAMETERS = 1
 """The type of the unit that holds the size."""
@@ -26,7 +27,7 @@ def pixels(stream: bytes) -> int:
             largest = max(largest, _size(Bits(stream[place : place + min(length, _LONGEST)])))
         place += length
     message = f"more than {_MOST_UNITS} units in a stream"
-    raise ValueError(message)
+    raise BeyondLimitsError(message)
 
 
 def _length(stream: bytes, place: int) -> tuple[int, int]:

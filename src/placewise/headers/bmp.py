@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import struct
 
-from placewise.headers.header import Header
+from placewise.headers.header import BeyondLimitsError, Header
 
-MAX_RUNS = 2 * 2**20
+MAX_RUNS = 2**20
 """Bytes of a file with run-length coding, which Pillow decodes slowly, in Python."""
 
 _RLE8, _RLE4 = 1, 2
@@ -25,5 +25,5 @@ def read(data: bytes) -> Header:
     (coding,) = struct.unpack_from("<I", data, 30)
     if coding in {_RLE8, _RLE4} and max(len(data), width * abs(height)) > MAX_RUNS:
         message = f"run-length coding in more than {MAX_RUNS} bytes or pixels"
-        raise ValueError(message)
+        raise BeyondLimitsError(message)
     return Header("BMP", width, abs(height), (data,), 7)

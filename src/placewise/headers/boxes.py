@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from placewise.headers import av1, hevc
-from placewise.headers.header import Header
+from placewise.headers.header import BeyondLimitsError, Header
 
 MAX_ITEMS = 4_096
 """Boxes on one level, items, and tiles of a grid."""
@@ -67,7 +67,7 @@ def read(data: bytes) -> Header:
     coded = _coded_pixels(data, items, items.primary, 0)
     if coded > 2 * width * height + _SPARE_PIXELS:
         message = f"streams of {coded} pixels for a picture of {width} x {height}"
-        raise ValueError(message)
+        raise BeyondLimitsError(message)
     raw = next((_content(data, items, item) for item, kind in items.kinds.items() if kind == _EXIF), b"")
     exif = raw[4 + int.from_bytes(raw[:4]) :]
     name = "AVIF" if b"av01" in items.kinds.values() else "HEIC"
@@ -108,7 +108,7 @@ def _boxes(data: bytes, span: tuple[int, int]) -> Iterator[tuple[bytes, tuple[in
         yield name, (place + head, min(place + length, end))
         place += length
     message = f"more than {MAX_ITEMS} boxes"
-    raise ValueError(message)
+    raise BeyondLimitsError(message)
 
 
 def _read_meta(data: bytes, span: tuple[int, int], items: _Items) -> None:
@@ -141,7 +141,7 @@ def _reference(data: bytes, kind: bytes, first: int, *, wide: bool) -> tuple[byt
     source, count = struct.unpack_from(f">{letter}H", data, first)
     if count > MAX_ITEMS:
         message = f"a picture made of {count} others"
-        raise ValueError(message)
+        raise BeyondLimitsError(message)
     return kind, source, list(struct.unpack_from(f">{count}{letter}", data, first + (6 if wide else 4)))
 
 

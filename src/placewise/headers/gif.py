@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from placewise.headers.header import Header
+from placewise.headers.header import BeyondLimitsError, Header
 
 MAX_BLOCKS = 1_000_000
 """Blocks, of 255 bytes at most, that are walked over."""
@@ -53,5 +53,5 @@ def _after_blocks(data: bytes, place: int, blocks: int) -> tuple[int, int]:
         place, blocks = place + 1 + length, blocks + 1
         if blocks > MAX_BLOCKS:
             message = f"more than {MAX_BLOCKS} blocks"
-            raise ValueError(message)
+            raise BeyondLimitsError(message)
     return place + 1, blocks

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+class BeyondLimitsError(Exception):
+    """A file takes more work or memory than its reader is willing to spend."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a file says of the picture in it.

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 
 from placewise.headers.bits import Bits
+from placewise.headers.header import BeyondLimitsError
 
 _PARAMETERS = 33
 """The type of the unit that holds the size."""
@@ -42,7 +43,7 @@ def _units(stream: bytes) -> Iterator[bytes]:
         yield stream[place + 4 : place + 4 + min(length, _LONGEST)] or b"\0"
         place += 4 + length
     message = f"more than {_MOST_UNITS} units in a stream"
-    raise ValueError(message)
+    raise BeyondLimitsError(message)
 
 
 def _size(unit: bytes) -> int:

@@ -8,17 +8,23 @@ Source: ITU-T T.81, annex B; Exif 2.32, section 4.7.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 
-from placewise.headers.header import Header
+from placewise.headers.header import BeyondLimitsError, Header
 
 MAX_SCANS = 200
-"""Scans of a progressive file: each walks over all of it. Encoders write about ten."""
+"""Scans of a progressive file. Encoders write about ten."""
+
+MAX_SCANNED_PIXELS = 1_200_000_000
+"""Scans times pixels: each scan walks over all of the picture, 60 megapixels in 0.1 s."""
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-_SCAN, _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+_END, _SCAN, _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xD9, 0xDA, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
+"""What starts a segment with a length, and the end."""
 _EXIF, _XMP, _MPF = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"MPF\0"
 
 
@@ -56,12 +62,9 @@ def read(data: bytes) -> Header:
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment, up to the first scan; junk between them is skipped as decoders do."""
     place = 2
-    while (place := data.find(b"\xff", place)) >= 0 and place + 1 < len(data):
-        marker = data[place + 1]
-        if marker in {0, 0x01, 0xFF} or 0xD0 <= marker <= 0xD8:
-            place += 1 if marker == 0xFF else 2
-            continue
-        if marker == 0xD9:
+    while found := _MARKER.search(data, place):
+        place, marker = found.start(), data[found.start() + 1]
+        if marker == _END:
             return
         (length,) = struct.unpack_from(">H", data, place + 2)
         if length < 2 or place + 2 + length > len(data):
@@ -78,9 +81,10 @@ def _frame(marker: int, body: bytes, data: bytes, scan: int) -> tuple[int, int, 
     _, height, width, channels = struct.unpack_from(">BHHB", body)
     if marker not in _PROGRESSIVE and data[scan + 4] >= channels:
         return height, width, 0
-    if (scans := data.count(b"\xff\xda", scan)) > MAX_SCANS:
-        message = f"{scans} scans, at most {MAX_SCANS} are read"
-        raise ValueError(message)
+    scans = data.count(b"\xff\xda", scan)
+    if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
+        message = f"{scans} scans, at most {MAX_SCANS} of at most {MAX_SCANNED_PIXELS} pixels together are read"
+        raise BeyondLimitsError(message)
     sampling = [body[7 + 3 * channel] for channel in range(channels)]
     most = max(factor >> 4 for factor in sampling) * max(factor & 15 for factor in sampling)
     share = sum((factor >> 4) * (factor & 15) for factor in sampling) / most

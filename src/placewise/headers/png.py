@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from placewise.headers.header import Header
+from placewise.headers.header import BeyondLimitsError, Header
 
 MAX_CHUNKS = 200_000
 """Chunks that are walked over; 8 KiB each is usual."""
@@ -41,6 +41,6 @@ def read(data: bytes) -> Header:
             break
         if count > MAX_CHUNKS:
             message = f"more than {MAX_CHUNKS} chunks"
-            raise ValueError(message)
+            raise BeyondLimitsError(message)
     width, height = struct.unpack_from(">II", data, 16)
     return Header("PNG", width, height, tuple(lean), 7, exif=exif, xmp=xmp, animated=animated)

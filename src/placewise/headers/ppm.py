@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from placewise.headers.header import Header
+from placewise.headers.header import BeyondLimitsError, Header
 
-MAX_SLOW = 2 * 2**20
+MAX_SLOW = 2**20
 """Bytes and pixels of what Pillow decodes slowly, in Python: numbers in text, and a white other than 255 or 65535."""
 
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
@@ -28,5 +28,5 @@ def read(data: bytes) -> Header:
     slow = kind in b"123" or (kind in b"56" and white not in {255, 65535})
     if slow and max(len(data), width * height) > MAX_SLOW:
         message = f"numbers in text, or a white other than 255 or 65535, in more than {MAX_SLOW} bytes or pixels"
-        raise ValueError(message)
+        raise BeyondLimitsError(message)
     return Header("PPM", width, height, (data,), 7)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from placewise.headers.header import Header
+from placewise.headers.header import BeyondLimitsError, Header
 
 MAX_TAG_BYTES = 8 * 2**20
 """Bytes of all values of a directory: a strip for each of 65,535 rows needs 2 MiB at most."""
@@ -22,6 +22,8 @@ _PIXELS = frozenset({
     254, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, 262, 266, 273, _SAMPLES, _ROWS, 279, 284, 292, 293, 317, 320,
     _ACROSS, _DOWN, 324, 325, 332, 338, 339, 347, 512, 513, 514, 515, 519, 520, 521, 529, 530, 531, 532,
 })  # fmt: skip
+_CODINGS = frozenset({*range(1, 9), 32_773, 32_946, 34_925, 50_000})
+"""Plain, fax, LZW, JPEG, deflate, runs, LZMA and Zstandard."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
@@ -94,9 +96,12 @@ def _check(data: bytes, layout: _Layout, entries: dict[int, tuple[int, int, byte
     across, down = _first(data, layout, entries, _ACROSS, 0), _first(data, layout, entries, _DOWN, 0)
     if held > MAX_TAG_BYTES:
         message = f"tags of {held} bytes, at most {MAX_TAG_BYTES} are read"
-        raise ValueError(message)
+        raise BeyondLimitsError(message)
     if across > width + 1024 or down > height + 1024:
         message = f"tiles of {across} x {down} pixels in a picture of {width} x {height}"
+        raise BeyondLimitsError(message)
+    if (coding := _first(data, layout, entries, _COMPRESSION, 1)) not in _CODINGS:
+        message = f"pixels in the coding {coding}"
         raise ValueError(message)
     samples = _first(data, layout, entries, _SAMPLES, 1)
     if samples > 8:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from placewise.headers.header import Header
+from placewise.headers.header import BeyondLimitsError, Header
 
 MAX_CHUNKS = 20_000
 """Chunks that are walked over."""
@@ -27,7 +27,7 @@ def read(data: bytes) -> Header:
         place, count = place + 8 + length + length % 2, count + 1
     if count > MAX_CHUNKS:
         message = f"more than {MAX_CHUNKS} chunks"
-        raise ValueError(message)
+        raise BeyondLimitsError(message)
     exif, xmp = found.get(b"EXIF", b""), found.get(b"XMP ", b"")
     return Header("WebP", width, height, (data,), 18, exif=exif, xmp=xmp, animated=frames > 1)
 

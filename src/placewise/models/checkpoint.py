@@ -27,8 +27,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from placewise.errors import CheckpointError
-from placewise.models.tensors import DTYPES, Storage, Tensor, UnfitError, are_counts, plain, read_array
+from placewise.models.tensors import DTYPES, Storage, Tensor, UnfitError, are_counts, read_array
 from placewise.models.unpickle import PICKLE_LIMIT, Machine
+from placewise.pickled import plain
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001

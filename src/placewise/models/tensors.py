@@ -44,12 +44,6 @@ def hostile(*, got: str) -> UnfitError:
     return UnfitError(got=got, must=must, advice=advice)
 
 
-def plain(text: str) -> str:
-    """Text from a file, made fit for a one-line message."""
-    escaped = ascii(text[:80])[1:-1]
-    return escaped if len(text) <= 80 else f"{escaped}…"
-
-
 @dataclass(frozen=True, slots=True)
 class Storage:
     """A flat run of ``numel`` numbers, as a pickle declares it."""

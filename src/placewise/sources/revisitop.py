@@ -1,24 +1,25 @@
 """Revisited Oxford and Paris: ``gnd_*.pkl`` beside the folder ``jpg``.
 
-The pickle is read with an unpickler that finds no function but inert stand-ins of ours, so nothing in it is executed.
+The pickle is read by `placewise.pickled`, so that nothing in it is executed, with inert stand-ins for NumPy's arrays.
 Bounding boxes of queries are not used: a query is the whole photo.
 """
 
 from __future__ import annotations
 
-import io
-import pickle  # only with `_Unpickler`
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
 import numpy as np
 
 from placewise.core import Grades, Photo, Source
 from placewise.errors import SourceError
+from placewise.pickled import Constructor, Machine, PickleError
 from placewise.sources.files import path_of
 
-_LIMIT = 64 << 20
+_LIMIT = 8 << 20
+"""Bytes of a file; the published ones have 2 MB at most. A hostile byte can cost about 80 bytes of memory."""
+_MOST_PHOTOS, _MOST_NUMBERS, _LONGEST_NAME = 100_000, 2_000_000, 200
 _FOLDER = "jpg"
 _GRADES = ("easy", "hard", "junk")
 
@@ -40,9 +41,9 @@ def read(path: Path) -> Source:
     file = _file(path) or path
     try:
         document = _load(file)
-        gallery = [path_of(f"{_FOLDER}/{name}.jpg") for name in document["imlist"]]
-        queries = [path_of(f"{_FOLDER}/{name}.jpg") for name in document["qimlist"]]
+        gallery, queries = _names(document["imlist"]), _names(document["qimlist"])
         truths = list(zip(queries, document["gnd"], strict=True))
+        _check_numbers(truths)
         grades = {
             query: Grades(*(tuple(gallery[number] for number in _numbers(truth, name)) for name in _GRADES))
             for query, truth in truths
@@ -51,7 +52,7 @@ def read(path: Path) -> Source:
             query: tuple(gallery[number] for number in sorted({*_numbers(truth, "easy"), *_numbers(truth, "hard")}))
             for query, truth in truths
         }
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, PickleError) as error:
         message = f"{str(file)!r} must hold imlist, qimlist and gnd, got {type(error).__name__}: {error}; get it anew"
         raise SourceError(" ".join(message.split())) from error
     photos = dict.fromkeys(gallery, "gallery") | dict.fromkeys(queries, "query")
@@ -63,14 +64,36 @@ def read(path: Path) -> Source:
     )
 
 
-def _numbers(truth: dict[str, Any], name: str) -> list[int]:
-    """Numbers of gallery photos, each once; the sets before they were revisited say ``ok`` for easy."""
+def _given(truth: dict[str, Any], name: str) -> list[Any]:
+    """What is written under a grade; the sets before they were revisited say ``ok`` for easy."""
     given = truth.get(name, truth.get("ok", []) if name == "easy" else [])
-    numbers = sorted({int(number) for number in np.asarray(given).flat})
+    return given.values if isinstance(given, _Array) else list(given)
+
+
+def _check_numbers(truths: list[tuple[PurePosixPath, dict[str, Any]]]) -> None:
+    """Refuse a small file that says the same long list many times."""
+    count = 0
+    for _, truth in truths:
+        count += sum(len(_given(truth, name)) for name in _GRADES)
+        if count > _MOST_NUMBERS:
+            message = f"at most {_MOST_NUMBERS} numbers of photos are read"
+            raise ValueError(message)
+
+
+def _numbers(truth: dict[str, Any], name: str) -> list[int]:
+    """Numbers of gallery photos, each once."""
+    numbers = sorted({int(number) for number in _given(truth, name)})
     if any(number < 0 for number in numbers):
         message = f"{name} must hold numbers of photos, got a negative one"
         raise ValueError(message)
     return numbers
+
+
+def _names(names: Any) -> list[PurePosixPath]:
+    if not isinstance(names, list) or len(names) > _MOST_PHOTOS or any(len(name) > _LONGEST_NAME for name in names):
+        message = f"a list of at most {_MOST_PHOTOS} names of at most {_LONGEST_NAME} letters is wanted"
+        raise ValueError(message)
+    return [path_of(f"{_FOLDER}/{name}.jpg") for name in names]
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -78,73 +101,68 @@ def _load(file: Path) -> dict[str, Any]:
     if len(data) > _LIMIT:
         message = f"at most {_LIMIT} bytes, got {len(data)}"
         raise ValueError(message)
-    return dict(_Unpickler(io.BytesIO(data), encoding="latin1").load())
+    document = _Machine(data).load()
+    if not isinstance(document, dict):
+        message = f"a dict is wanted, got {type(document).__name__}"
+        raise TypeError(message)
+    return document
 
 
+@dataclass(slots=True)
 class _Array:
-    """Stands for an array: what a pickle says of one is kept, and made a list of integers of."""
+    """Stands for an array: of integers they are kept, of others, boxes for one, nothing."""
 
-    def __init__(self, *_: object) -> None:
-        self.values: list[int] = []
-
-    def __setstate__(self, state: Any) -> None:
-        dtype, data = next((part for part in state if isinstance(part, _Dtype)), None), state[-1]
-        if dtype is None or dtype.name not in _DTYPES:
-            return  # of floats, boxes for one, nothing is needed
-        raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
-        self.values = np.frombuffer(raw, dtype=dtype.name).tolist()
-
-    def __iter__(self) -> Any:
-        return iter(self.values)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, number: int) -> int:
-        return self.values[number]
+    values: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
 class _Dtype:
-    """Stands for the type of an array."""
+    """Stands for the type of an array; little-endian is taken for granted."""
 
-    def __init__(self, name: object = "", *_: object) -> None:
-        self.name = str(name)
-
-    def __setstate__(self, state: object) -> None:
-        """Byte order: little-endian is taken for granted."""
+    name: str
 
 
 _DTYPES = frozenset({"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"})
 
 
-def _scalar(dtype: object, data: object) -> int:
-    if not isinstance(dtype, _Dtype) or dtype.name not in _DTYPES or not isinstance(data, (bytes, str)):
-        return 0
-    return int(np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype=dtype.name)[0])
+def _integers(dtype: object, data: object) -> list[int]:
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    if not isinstance(dtype, _Dtype) or dtype.name not in _DTYPES or not isinstance(raw, bytes):
+        return []
+    return [int(number) for number in np.frombuffer(raw, dtype=dtype.name)]
 
 
-def _bytes(text: object = "", _: object = None) -> bytes:
+def _make_scalar(arguments: tuple[Any, ...]) -> int:
+    dtype, data = arguments
+    return next(iter(_integers(dtype, data)), 0)
+
+
+def _make_bytes(arguments: tuple[Any, ...]) -> bytes:
     """What older protocols write bytes as."""
+    text = arguments[0] if arguments else ""
     return text.encode("latin1") if isinstance(text, str) else b""
 
 
-_STAND_INS: Mapping[tuple[str, str], Any] = {
-    ("_codecs", "encode"): _bytes,
-    ("__builtin__", "bytes"): _bytes,
-    ("multiarray", "_reconstruct"): _Array,
-    ("multiarray", "scalar"): _scalar,
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-}
+class _Machine(Machine):
+    """Knows NumPy's arrays besides plain values."""
 
+    references: ClassVar = {
+        "_codecs.encode": Constructor(_make_bytes),
+        "__builtin__.bytes": Constructor(_make_bytes),
+        "numpy.ndarray": None,
+        "numpy.dtype": Constructor(lambda arguments: _Dtype(str(arguments[0]))),
+        **{
+            f"numpy.{core}.multiarray.{name}": Constructor(make)
+            for core in ("core", "_core")
+            for name, make in (("_reconstruct", lambda _: _Array()), ("scalar", _make_scalar))
+        },
+    }
+    instructions: ClassVar = dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"), Machine.push)
 
-class _Unpickler(pickle.Unpickler):
-    """Finds nothing but stand-ins for NumPy's arrays."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """A stand-in, or an error."""
-        known = _STAND_INS.get((module.rpartition(".")[2], name))
-        if known is None or module.partition(".")[0] not in {"numpy", "_codecs", "__builtin__"}:
-            message = f"names {module}.{name}, which is not data"
-            raise pickle.UnpicklingError(message)
-        return known
+    def set_state(self, value: Any, state: Any) -> None:
+        """The content of an array."""
+        if isinstance(value, _Array):
+            *_, dtype, _, data = state
+            value.values = _integers(dtype, data)
+        elif not isinstance(value, _Dtype):
+            raise self.refusal(got="attributes for what has none")
