@@ -134,9 +134,10 @@ def test_intervals_protocol_and_command_are_shown(tiny_dataset: Path, tiny_model
     write_report(evaluation, source, tmp_path / "out.html", command="placewise evaluate <b> --tau 0.9")
 
     text = " ".join(Page((tmp_path / "out.html").read_text(encoding="utf-8")).texts)
-    for shown in ("0.512 to 0.913", "– to –", "Protocol: radius of 25 m", "placewise evaluate <b> --tau 0.9", "NumPy"):
+    for shown in ("0.512 to 0.913", "Protocol: radius of 25 m", "placewise evaluate <b> --tau 0.9", "NumPy"):
         assert shown in text
     assert evaluation.card.fingerprint in text
+    assert "– to" not in text
 
 
 def test_a_metric_that_the_report_has_no_words_for_is_listed_all_the_same(
@@ -202,3 +203,27 @@ def test_a_report_of_a_thousand_queries_is_small(tmp_path: Path, tiny_model: Tin
     assert len(evaluation.results) == 1000
     assert html.count("<img") > 100
     assert len(html) < 15_000_000
+
+
+@pytest.mark.parametrize("kept", ["known", "open-set", "one gallery photo", "one of each"])
+def test_whatever_can_be_evaluated_can_be_reported(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path, kept: str
+) -> None:
+    """Where curves, places or mistakes do not exist, they are left out, and nothing is drawn of them."""
+    source = read_source(tiny_dataset)
+    gallery, queries = source.of("gallery"), source.of("query")
+    known, strange = queries[:4], queries[4:]
+    photos = {
+        "known": (*gallery, *known),
+        "open-set": (*gallery, *strange),
+        "one gallery photo": (gallery[0], *queries),
+        "one of each": (gallery[0], known[0]),
+    }[kept]
+    source = replace(source, photos=photos)
+
+    write_report(evaluate_source(source, tiny_model, tau=0.9), source, tmp_path / "out.html")
+
+    page = Page((tmp_path / "out.html").read_text(encoding="utf-8"))
+    assert ("recall" in page.ids) == (kept != "open-set")
+    assert ("roc" in page.ids) == (kept == "one gallery photo")
+    assert "nan" not in " ".join(page.texts[6:])

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from placewise.figures import MISTAKES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -109,7 +111,7 @@ class Ridges:
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A query on the map: where, its kind, where its best hit lies, and what it says when it is pointed at."""
+    """A query on the map: where, its kind, where its best hit lies, and what a mistake says when it is pointed at."""
 
     x: float
     y: float
@@ -220,7 +222,7 @@ def ridges(histogram: Histogram, x_label: str, tau: float | None) -> Ridges:
 
 
 def map_of(ground: Ground) -> Map:
-    """The map in a frame of fitting shape; gallery photos of one spot are drawn once."""
+    """The map in a frame of fitting shape; what would cover one another is drawn once, but every mistake is drawn."""
     points = np.concatenate([ground.gallery, [spot.at for spot in ground.spots]])
     low, high = points.min(axis=0), points.max(axis=0)
     extent = np.maximum(high - low, max(float((high - low).max()) / 4, 20.0))
@@ -233,8 +235,9 @@ def map_of(ground: Ground) -> Map:
         return round(width / 2 + east * per_m, 1), round((height - 24) / 2 - north * per_m, 1)
 
     bar_m = _round_step(120 / per_m, down=True)
-    gallery = dict.fromkeys(at(east, north) for east, north in ground.gallery.tolist())
-    signs = tuple(_sign(spot, at) for spot in ground.spots)
+    places = (at(east, north) for east, north in ground.gallery.tolist())
+    gallery = dict.fromkeys((2.0 * round(x / 2), 2.0 * round(y / 2)) for x, y in places)
+    signs = tuple(dict.fromkeys(_sign(spot, at) for spot in ground.spots))
     text = f"{bar_m / 1000:g} km" if bar_m >= 1000 else f"{bar_m:g} m"
     kinds = tuple(dict.fromkeys(sign.kind for sign in signs))
     return Map(width, height, tuple(gallery), signs, round(bar_m * per_m, 1), text, kinds)
@@ -247,9 +250,12 @@ def path(curve: Curve, x: Scale, y: Scale) -> str:
 
 
 def _sign(spot: Spot, at: Callable[[float, float], tuple[float, float]]) -> Sign:
-    """A query as it is drawn."""
-    text = f"{spot.query.path}: {spot.outcome}"
-    return Sign(*at(*spot.at), spot.outcome, None if spot.hit_at is None else at(*spot.hit_at), text)
+    """A query as it is drawn: a mistake by name, others to the pixel."""
+    x, y = at(*spot.at)
+    if spot.outcome not in MISTAKES:
+        return Sign(round(x), round(y), spot.outcome, None, "")
+    hit = None if spot.hit_at is None else at(*spot.hit_at)
+    return Sign(x, y, spot.outcome, hit, f"{spot.query.path}: {spot.outcome}")
 
 
 def _outline(edges: NDArray[np.float64], counts: NDArray[np.int64], x: Scale, base: float, height: float) -> str:

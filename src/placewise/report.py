@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -155,7 +156,7 @@ def _drawn(evaluation: Evaluation, figures: Figures) -> dict[str, object]:
     counts, right = evaluation.counts, evaluation.open_set["known_accepted_right"]
     far, accepted = counts.false_accept_rate, 1 - counts.false_reject_rate
     flagged = (counts.unknown_recall, counts.unknown_precision, f"at tau: recall {number(counts.unknown_recall)}")
-    stated = "probability that the place is right" if evaluation.reliability else "similarity of the best hit"
+    tau = evaluation.tau if evaluation.reliability is None else None  # of the similarity
     return {
         "recall": plots.recall_plot(figures.recall),
         "answers": plots.share_plot([("", figures.answers)], "recall", "precision of accepted answers"),
@@ -170,10 +171,10 @@ def _drawn(evaluation: Evaluation, figures: Figures) -> dict[str, object]:
         "unknown": plots.share_plot(
             [("", figures.unknown)], "recall of UNKNOWN", "precision of UNKNOWN", marks=[flagged]
         ),
-        "confidence": plots.ridges(figures.confidence, stated, evaluation.tau) if evaluation.reliability else None,
-        "similarity": plots.ridges(
-            figures.similarity, "similarity of the best hit", None if evaluation.reliability else evaluation.tau
-        ),
+        "confidence": None
+        if evaluation.reliability is None
+        else plots.ridges(figures.confidence, "probability that the place is right", evaluation.tau),
+        "similarity": plots.ridges(figures.similarity, "similarity of the best hit", tau),
         "risk": plots.share_plot([("", figures.risk)], "share of the queries accepted", "share of those that is wrong"),
         "reliability": plots.reliability_plot(evaluation.reliability) if evaluation.reliability else None,
         "map": plots.map_of(figures.ground) if figures.ground else None,
@@ -216,7 +217,9 @@ def _metric(evaluation: Evaluation, name: str, value: float) -> _Row:
         label, meaning, higher = _METRICS.get(name, (name.replace("_", " "), "", None))
         better = {True: "higher", False: "lower", None: ""}[higher]
     interval = evaluation.intervals.get(name)
-    shown = f"{number(interval.low)} to {number(interval.high)}" if interval else ""
+    shown = ""
+    if interval is not None and not math.isnan(interval.low):
+        shown = f"{number(interval.low)} to {number(interval.high)}"
     return _Row(label, number(value), shown, meaning, better)
 
 

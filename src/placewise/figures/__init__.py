@@ -120,24 +120,25 @@ def figures_json(figures: Figures) -> dict[str, object]:
             "confidence": _histogram_json(figures.confidence),
             "similarity": _histogram_json(figures.similarity),
         },
-        "places": [
-            {
-                "place": row.place,
-                "open_set": row.open_set,
-                "queries": row.queries,
-                "recall@1": _number(row.recall_at_1),
-                "map": _number(row.map),
-                "accepted": row.accepted,
-                "accepted_right": row.accepted_right,
-                "confused_with": row.confused_with,
-                "confused": row.confused,
-            }
-            for row in figures.places
-        ],
+        "places": [_place_json(row) for row in figures.places],
         "confusions": [
             {"place": pair.place, "answered": pair.answered, "open_set": pair.open_set, "queries": pair.queries}
             for pair in figures.confusions
         ],
+    }
+
+
+def _place_json(row: PlaceRow) -> dict[str, object]:
+    return {
+        "place": row.place,
+        "open_set": row.open_set,
+        "queries": row.queries,
+        "recall@1": None if math.isnan(row.recall_at_1) else row.recall_at_1,
+        "map": None if math.isnan(row.map) else row.map,
+        "accepted": row.accepted,
+        "accepted_right": row.accepted_right,
+        "confused_with": row.confused_with,
+        "confused": row.confused,
     }
 
 
@@ -152,7 +153,3 @@ def _histogram_json(histogram: Histogram) -> dict[str, list[float]]:
         "wrong": histogram.wrong.tolist(),
         "open_set": histogram.open_set.tolist(),
     }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -2,7 +2,7 @@
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
-  const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+  const value = (row, column) => row.cells[column].textContent.trim();
   headings.forEach((heading, column) => {
     const button = document.createElement("button");
     button.type = "button";
