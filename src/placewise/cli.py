@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
@@ -393,6 +394,7 @@ def evaluate(
     from placewise import show
     from placewise.evaluate import evaluate_source
     from placewise.evaluation import to_json
+    from placewise.figures import figures_json, figures_of
     from placewise.files import check_output
     from placewise.openset import Aim
     from placewise.report import write_report
@@ -415,9 +417,12 @@ def evaluate(
             answers=answers,
             on_progress=progress.show,
         )
-    _print(to_json(evaluation) if as_json else f"{rows.shown}\n{show.evaluation_text(evaluation)}")
+    if as_json:
+        _print({**to_json(evaluation), **figures_json(figures_of(evaluation, rows))})
+    else:
+        _print(f"{rows.shown}\n{show.evaluation_text(evaluation)}")
     if report:
-        write_report(evaluation, rows, report)
+        write_report(evaluation, rows, report, command=shlex.join(["placewise", *sys.argv[1:]]))
         click.echo(f"report: {report}", err=as_json)
     _complain(evaluation.failures)
     if evaluation.failures:
