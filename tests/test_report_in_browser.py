@@ -1,4 +1,4 @@
-"""The report as a reader sees it: in Chromium, on a desk and on a phone, by day and by night, on paper."""
+"""The reports as a reader sees them: in Chromium, on a desk and on a phone, by day and by night, on paper."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from tests.conftest import TinyModel
 
 from placewise import doctor
 from placewise.evaluate import evaluate_source
+from placewise.findings_report import write_findings
 from placewise.report import write_report
 from placewise.sources import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page, ViewportSize
 
 DESK: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
+PLOTS = {"Placewise evaluation": 7, "Placewise validate": 3}
+"""How many plots there are; a fixed tau has no probability, so no plot of it."""
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +42,8 @@ def browser() -> Generator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of a report with everything in it: every mistake, a map, findings, more places than are shown."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest with every mistake, positions, a copy, a broken photo, and more places than are shown."""
     folder = tmp_path_factory.mktemp("report")
     rng = np.random.default_rng(0)
     with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
@@ -59,11 +63,47 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     shutil.copy(folder / "00_0.png", folder / "copy.png")
     with (folder / "manifest.csv").open("a", encoding="utf-8") as file:
         file.write("copy.png,a_place_with_a_long_name/number_0,gallery,,\n")
+    return folder
+
+
+COMMAND = "placewise evaluate " + "a_long_folder_name/" * 12 + "manifest.csv --report out.html"
+
+
+@pytest.fixture(scope="module")
+def evaluated(folder: Path) -> str:
+    """The address of the report of an evaluation with everything in it."""
     source = read_source(folder / "manifest.csv")
     evaluation = evaluate_source(source, TinyModel(), tau=0.72)
-    command = "placewise evaluate " + "a_long_folder_name/" * 12 + "manifest.csv --report out.html"
-    write_report(evaluation, source, folder / "out.html", examination=doctor.examine(source), command=command)
+    write_report(evaluation, source, folder / "out.html", examination=doctor.examine(source), command=COMMAND)
     return (folder / "out.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def examined(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of the report of an examination with everything in it: the same photos, and more that is wrong."""
+    worse = tmp_path_factory.mktemp("findings") / "photos"
+    shutil.copytree(folder, worse)
+    shutil.copy(folder / "01_0.png", worse / "leaked.png")
+    Image.new("RGB", (600, 66), "white").save(worse / "white.png")
+    (worse / "text.png").write_bytes(b"no photo")
+    long = "a_long_folder_name/" * 6 + "w" * 90
+    with (worse / "manifest.csv").open("a", encoding="utf-8") as file:
+        file.write(f"leaked.png,{'v' * 90},query,48.003,16.001\nwhite.png,,gallery,0,0\ntext.png,,gallery,,\n")
+        file.writelines(f"{long}{number}.png,{'v' * 90},gallery,,\n" for number in range(20))
+        file.write(f"../{'x' * 90}.png,,gallery,,\n")
+    table = (worse / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    table = [f"{line},{'sequence' if number == 0 else f'walk_{number // 20}'}" for number, line in enumerate(table)]
+    (worse / "manifest.csv").write_text("\n".join(table) + "\n", encoding="utf-8")
+    source = read_source(worse / "manifest.csv")
+    write_findings(doctor.examine(source), source, worse / "out.html", command=COMMAND)
+    return (worse / "out.html").as_uri()
+
+
+@pytest.fixture(params=["evaluated", "examined"])
+def report(request: pytest.FixtureRequest) -> str:
+    """Each report in turn."""
+    address: str = request.getfixturevalue(request.param)
+    return address
 
 
 def opened(browser: Browser, address: str, **options: Any) -> Page:
@@ -86,7 +126,7 @@ def test_the_page_says_nothing_and_asks_for_nothing(browser: Browser, report: st
 
     assert not said
     assert [address for address in asked if not address.startswith("data:")] == [report]
-    assert page.locator("svg[role=img]").count() == 7  # a fixed tau has no probability, so no plot of it
+    assert page.locator("svg[role=img]").count() == PLOTS[page.title().partition(" · ")[2]]
     images = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth > 0)")
     assert images
     assert all(images)
@@ -186,9 +226,9 @@ def test_a_page_that_not_everybody_can_read_is_found_out(browser: Browser) -> No
     assert {rule for rule, _ in faults(page)} == {"image-alt", "color-contrast"}
 
 
-def test_tables_can_be_sorted_where_scripts_run(browser: Browser, report: str) -> None:
+def test_tables_can_be_sorted_where_scripts_run(browser: Browser, evaluated: str) -> None:
     """A heading sorts up, then down, by number where all are numbers; no row is lost."""
-    page = opened(browser, report)
+    page = opened(browser, evaluated)
     table = page.locator("table.sortable").first
 
     def column(number: int) -> list[str]:
@@ -214,3 +254,14 @@ def test_the_page_reads_the_same_without_scripts(browser: Browser, report: str) 
 
     assert without == with_scripts
     assert opened(browser, report, java_script_enabled=False).locator("button").count() == 0
+
+
+def test_places_can_be_sorted_by_their_photos(browser: Browser, examined: str) -> None:
+    """A bar beside a number does not keep it from being sorted by."""
+    table = opened(browser, examined).locator("table.sortable").first
+
+    table.locator("th button", has_text="photos").click()
+
+    rising = [int(text) for text in table.locator("td.share").all_inner_texts()]
+    assert rising == sorted(rising)
+    assert rising[-1] == 21

@@ -21,19 +21,23 @@ if TYPE_CHECKING:
     import markupsafe
 
 
+LONGEST = 300
+"""Letters of a name or a sentence on a page."""
+
+
 def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
     """Fill a template and write the page, whole or not at all.
 
     Args:
         path: the HTML file.
         template: its name in the folder ``templates``.
-        values: what it shows; everything is escaped.
+        values: what it shows; everything is escaped, also what is no text (the bytes of a name that is not UTF-8).
 
     Raises:
         OptionError: if the file cannot be written, or would replace one that is no ``.html``.
     """
     check_output(path, ".html")
-    write_atomically(path, environment().get_template(template).render(values).encode())
+    write_atomically(path, environment().get_template(template).render(values).encode(errors="backslashreplace"))
 
 
 def environment() -> jinja2.Environment:
@@ -48,7 +52,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"number": number, "percent": _percent, "words": _words, "breakable": _breakable}
+    found.filters |= {"number": number, "percent": _percent, "words": _words, "breakable": _breakable, "short": short}
     style, script = (loader.get_source(found, name)[0] for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
@@ -56,6 +60,17 @@ def environment() -> jinja2.Environment:
     )
     found.globals |= {"style": style, "script": script, "policy": policy}
     return found
+
+
+def plain(text: str) -> str:
+    """Text in one line that neither a terminal nor a reader obeys: names of files and places may hold anything."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def short(text: object) -> str:
+    """Plain text of which a page can hold thousands: the middle of a very long one is left out."""
+    whole = str(text)
+    return plain(whole if len(whole) <= LONGEST else f"{whole[: LONGEST // 2]} … {whole[-LONGEST // 2 :]}")
 
 
 def number(value: float) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from placewise.figures import MISTAKES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,12 +45,13 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point of a plot: where, how large, and what it says when it is pointed at."""
+    """A point of a plot: where, how large, what it says when it is pointed at, and whether it is a mere ring."""
 
     x: float
     y: float
     size: float
     text: str
+    hollow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Ridge:
     kind: str
     name: str
     note: str
+    height: float = 56
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def share_scale(start: float, end: float) -> Scale:
 
 def round_scale(low: float, high: float, start: float, end: float, *, ticks: int = 6) -> Scale:
     """With at most as many ticks at round values, within the limits as they are."""
-    step = _round_step((high - low) / ticks)
+    step = round_step((high - low) / ticks)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     scale = Scale(low, high, start, end)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -216,31 +218,54 @@ def ridges(histogram: Histogram, x_label: str, tau: float | None) -> Ridges:
     for number, ((kind, name), count) in enumerate(zip(groups, counts, strict=True)):
         base = 92.0 + 82 * number
         note = f"{count.sum()} queries" + (f", highest bar {count.max()}" if count.sum() else "")
-        drawn.append(Ridge(_outline(histogram.edges, count, x, base, 56), base, kind, name, note))
+        drawn.append(Ridge(outline(histogram.edges, count, x, base, 56), base, kind, name, note))
     inside = tau is not None and x.low <= tau <= x.high
     return Ridges(x, x_label, tuple(drawn), x(tau) if tau is not None and inside else None, f"tau {tau or 0:.3f}")
 
 
-def map_of(ground: Ground) -> Map:
-    """The map in a frame of fitting shape; what would cover one another is drawn once, but every mistake is drawn."""
-    points = np.concatenate([ground.gallery, [spot.at for spot in ground.spots]])
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Metres on a plane → a map of fitting shape, with room for its scale bar; called with (east, north)."""
+
+    middle: tuple[float, float]
+    per_m: float
+    width: float
+    height: float
+
+    def __call__(self, east_m: float, north_m: float) -> tuple[float, float]:
+        """Where a spot lies."""
+        east, north = east_m - self.middle[0], north_m - self.middle[1]
+        return round(self.width / 2 + east * self.per_m, 1), round((self.height - 24) / 2 - north * self.per_m, 1)
+
+    @property
+    def bar(self) -> tuple[float, str]:
+        """The length of the scale bar and what it means."""
+        bar_m = round_step(120 / self.per_m, down=True)
+        return round(bar_m * self.per_m, 1), f"{bar_m / 1000:g} km" if bar_m >= 1000 else f"{bar_m:g} m"
+
+
+def frame_of(points: NDArray[np.float64]) -> Frame:
+    """The frame around ``(N, 2)`` spots, one or more."""
     low, high = points.min(axis=0), points.max(axis=0)
     extent = np.maximum(high - low, max(float((high - low).max()) / 4, 20.0))
-    middle, margin, width = (low + high) / 2, 24.0, 720.0
+    east, north = ((low + high) / 2).tolist()
+    margin, width = 24.0, 720.0
     per_m = min((width - 2 * margin) / extent[0], (560 - 2 * margin - 24) / extent[1])
-    height = round(extent[1] * per_m + 2 * margin + 24, 1)
+    return Frame((east, north), float(per_m), width, round(float(extent[1] * per_m) + 2 * margin + 24, 1))
 
-    def at(east_m: float, north_m: float) -> tuple[float, float]:
-        east, north = east_m - float(middle[0]), north_m - float(middle[1])
-        return round(width / 2 + east * per_m, 1), round((height - 24) / 2 - north * per_m, 1)
 
-    bar_m = _round_step(120 / per_m, down=True)
-    places = (at(east, north) for east, north in ground.gallery.tolist())
-    gallery = dict.fromkeys((2.0 * round(x / 2), 2.0 * round(y / 2)) for x, y in places)
+def map_of(ground: Ground) -> Map:
+    """The map; what would cover one another is drawn once, but every mistake is drawn."""
+    at = frame_of(np.concatenate([ground.gallery, [spot.at for spot in ground.spots]]))
     signs = tuple(dict.fromkeys(_sign(spot, at) for spot in ground.spots))
-    text = f"{bar_m / 1000:g} km" if bar_m >= 1000 else f"{bar_m:g} m"
     kinds = tuple(dict.fromkeys(sign.kind for sign in signs))
-    return Map(width, height, tuple(gallery), signs, round(bar_m * per_m, 1), text, kinds)
+    return Map(at.width, at.height, on_grid(ground.gallery, at, 2.0), signs, *at.bar, kinds)
+
+
+def on_grid(points: NDArray[np.float64], at: Frame, step: float) -> tuple[tuple[float, float], ...]:
+    """Where ``(N, 2)`` spots lie on a grid, each of its points once."""
+    places = (at(east, north) for east, north in points.tolist())
+    return tuple(dict.fromkeys((step * round(x / step), step * round(y / step)) for x, y in places))
 
 
 def path(curve: Curve, x: Scale, y: Scale) -> str:
@@ -249,7 +274,7 @@ def path(curve: Curve, x: Scale, y: Scale) -> str:
     return "M" + "L".join(f"{x(at):g},{y(value):g}" for at, value in points) if curve.x.size else ""
 
 
-def _sign(spot: Spot, at: Callable[[float, float], tuple[float, float]]) -> Sign:
+def _sign(spot: Spot, at: Frame) -> Sign:
     """A query as it is drawn: a mistake by name, others to the pixel."""
     x, y = at(*spot.at)
     if spot.outcome not in MISTAKES:
@@ -258,7 +283,7 @@ def _sign(spot: Spot, at: Callable[[float, float], tuple[float, float]]) -> Sign
     return Sign(x, y, spot.outcome, hit, f"{spot.query.path}: {spot.outcome}")
 
 
-def _outline(edges: NDArray[np.float64], counts: NDArray[np.int64], x: Scale, base: float, height: float) -> str:
+def outline(edges: NDArray[np.float64], counts: NDArray[np.int64], x: Scale, base: float, height: float) -> str:
     """The closed outline of a histogram's bars; empty where all counts are 0."""
     most = int(counts.max())
     if not most:
@@ -269,7 +294,7 @@ def _outline(edges: NDArray[np.float64], counts: NDArray[np.int64], x: Scale, ba
     return f"M{sides[0]:g},{base:g}{bars}V{base:g}Z"
 
 
-def _round_step(step: float, *, down: bool = False) -> float:
+def round_step(step: float, *, down: bool = False) -> float:
     """The next larger (or smaller) of 1, 2 and 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(step))
     steps = [power * factor for factor in _ROUND]

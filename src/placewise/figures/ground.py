@@ -69,7 +69,7 @@ def ground_of(results: Sequence[QueryResult], tau: float, source: Source) -> Gro
     placed = [(photo, photo.position) for photo in photos if photo.position is not None]
     if len({photo.split for photo, _ in placed}) < 2:
         return None
-    at = dict(zip((photo for photo, _ in placed), _on_plane([position for _, position in placed]), strict=True))
+    at = dict(zip((photo for photo, _ in placed), on_plane([position for _, position in placed]), strict=True))
     spots = [
         Spot(
             result.query,
@@ -84,7 +84,7 @@ def ground_of(results: Sequence[QueryResult], tau: float, source: Source) -> Gro
     return Ground(np.array(gallery, dtype=np.float64), tuple(spots), len(photos) - len(placed))
 
 
-def _on_plane(positions: Sequence[Position]) -> list[tuple[float, float]]:
+def on_plane(positions: Sequence[Position]) -> list[tuple[float, float]]:
     """(east, north) of the middle of all, in metres; positions on both sides of the 180th meridian are neighbours."""
     lat = np.radians([position.lat for position in positions])
     first = positions[0].lon
