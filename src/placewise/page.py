@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import markupsafe
 
 
-LONGEST = 300
+LONGEST = 240
 """Letters of a name or a sentence on a page."""
 
 
