@@ -89,6 +89,7 @@ def test_the_few_photos_of_a_group_show_what_is_wrong_with_it(rows: list[tuple[S
     assert {one.split for one in seen} == {one.split for one in photos}
     assert {one.place for one in seen} == {one.place for one in photos}
     assert [one.split for one in seen] == sorted(one.split for one in seen)
+    assert list(dict.fromkeys(file for _, file in shown)) == list(range(len({file for _, file in shown})))
     file_of = dict(zip(photos, contents, strict=True))
     assert len({(file_of[one], file) for one, file in shown}) == len({file for _, file in shown})
     assert len({(file_of[one], file) for one, file in shown}) == len({file_of[one] for one in seen})

@@ -193,23 +193,20 @@ def has_same_file(group: Group) -> bool:
 
 
 def telling(group: Group, most: int) -> tuple[tuple[Photo, int], ...]:
-    """The photos that tell what is wrong with a group, and the number of each one's file in it, from 0.
+    """The photos that tell what is wrong with a group, and the number of each one's file, from 0.
 
     Each split is there, then each place and each file as far as there is room; what is chosen is in the order of the
     source, the gallery first.
     """
-    files: dict[int, int] = {}
-    rows = [
-        (photo, files.setdefault(content, len(files)))
-        for photo, content in zip(group.photos, group.contents, strict=True)
-    ]
+    rows = list(zip(group.photos, group.contents, strict=True))
     firsts: list[dict[object, int]] = [{}, {}, {}]
-    for number, (photo, file) in enumerate(rows):
-        for first, key in zip(firsts, (photo.split, photo.place, file), strict=True):
+    for number, (photo, content) in enumerate(rows):
+        for first, key in zip(firsts, (photo.split, photo.place, content), strict=True):
             first.setdefault(key, number)
     order = dict.fromkeys(itertools.chain(*(first.values() for first in firsts), range(len(rows))))
     chosen = sorted(itertools.islice(order, most), key=lambda number: (rows[number][0].split, number))
-    return tuple(rows[number] for number in chosen)
+    files: dict[int, int] = {}
+    return tuple((rows[number][0], files.setdefault(rows[number][1], len(files))) for number in chosen)
 
 
 def shape_of(fact: PhotoFacts) -> str:
