@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
@@ -133,8 +134,11 @@ def app() -> None:
 @click.option(
     "--fix", "clean_path", type=click.Path(path_type=Path), metavar="OUT.csv", help="Write a clean manifest there."
 )
+@click.option("--report", type=click.Path(path_type=Path), help="Write a self-contained HTML report here.")
 @_json
-def validate(source: Path, columns: str, min_side: int, clean_path: Path | None, as_json: bool) -> None:
+def validate(
+    source: Path, columns: str, min_side: int, clean_path: Path | None, report: Path | None, as_json: bool
+) -> None:
     """Say what is wrong with a dataset, all of it in one run.
 
     Exits with 1 when there are errors, unless --fix has written a manifest without them.
@@ -142,16 +146,24 @@ def validate(source: Path, columns: str, min_side: int, clean_path: Path | None,
     \b
     Example: placewise validate photos
              placewise validate photos --fix photos/clean.csv
+             placewise validate photos --report out.html
 
     --fix leaves out bad rows and photos that cannot be decoded, keeps one of each file, and moves copies that are on
     both sides to the gallery; the same file with different places is left out. A column 'reason' says why a row is not
     what it was, and OUT-dropped.csv names what was left out. Photos are never touched, nor is the source replaced.
+
+    --report shows the findings and the photos concerned, copies side by side, places, sizes, formats and a map, in one
+    file that opens offline. It speaks of SOURCE as it is, also with --fix.
     """
     from placewise import cleaning, doctor, show_findings
+    from placewise.files import check_output
+    from placewise.findings_report import write_findings
 
     rows = _read(source, columns)
     if clean_path:
         cleaning.check_clean(rows, clean_path, source_path=source)
+    if report:
+        check_output(report, ".html")
     with _progress() as progress:
         examination = doctor.examine(rows, min_side=min_side, on_progress=progress.stage("validating"))
     cleaned = None
@@ -163,6 +175,9 @@ def validate(source: Path, columns: str, min_side: int, clean_path: Path | None,
         _print({"source": rows.shown, **doctor.to_json(examination), **fixed})
     else:
         _print(f"{rows.shown}\n\n{show_findings.examination_text(examination, source, cleaned, columns=columns)}")
+    if report:
+        write_findings(examination, rows, report, command=shlex.join(["placewise", *sys.argv[1:]]))
+        click.echo(f"report: {report}", err=as_json)
     if examination.has_errors and not cleaned:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
@@ -393,6 +408,7 @@ def evaluate(
     from placewise import show
     from placewise.evaluate import evaluate_source
     from placewise.evaluation import to_json
+    from placewise.figures import figures_json, figures_of
     from placewise.files import check_output
     from placewise.openset import Aim
     from placewise.report import write_report
@@ -415,9 +431,12 @@ def evaluate(
             answers=answers,
             on_progress=progress.show,
         )
-    _print(to_json(evaluation) if as_json else f"{rows.shown}\n{show.evaluation_text(evaluation)}")
+    if as_json:
+        _print({**to_json(evaluation), **figures_json(figures_of(evaluation, rows))})
+    else:
+        _print(f"{rows.shown}\n{show.evaluation_text(evaluation)}")
     if report:
-        write_report(evaluation, rows, report)
+        write_report(evaluation, rows, report, command=shlex.join(["placewise", *sys.argv[1:]]))
         click.echo(f"report: {report}", err=as_json)
     _complain(evaluation.failures)
     if evaluation.failures:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from placewise.doctor import BY_NAME, KINDS
+from placewise.doctor import BY_NAME
 from placewise.manifest import dropped_path
+from placewise.page import plain
 from placewise.show import table
+from placewise.survey import SEVERITIES, by_severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 _FINDINGS_SHOWN = 5
 _NAMES_SHOWN = 4
-_SEVERITIES = ("error", "warning", "info")
 
 
 def examination_text(
@@ -35,7 +35,7 @@ def examination_text(
         cleaned: the clean manifest that was written, and what is in it.
         columns: what the user typed for the names of columns.
     """
-    found = _by_severity(examination.findings)
+    found = by_severity(examination.findings)
     absent = [kind for kind, count in examination.counts.items() if not count]
     head = f"{examination.records} records: {examination.gallery} gallery, {examination.query} query"
     parts = [head]
@@ -61,7 +61,7 @@ def cleaned_json(path: Path, cleaned: Cleaned) -> dict[str, object]:
 
 def next_line(examination: Examination, source: Path, *, columns: str = "") -> str:
     """Whether the data are fit for use, and what to type next."""
-    counts = {severity: sum(found.severity == severity for found in examination.findings) for severity in _SEVERITIES}
+    counts = {severity: sum(found.severity == severity for found in examination.findings) for severity in SEVERITIES}
     name = shlex.quote(str(source)) + (f" --columns {shlex.quote(columns)}" if columns else "")
     clean = shlex.quote(str((source if source.is_dir() else source.parent) / "clean.csv"))
     if examination.has_errors:
@@ -90,15 +90,6 @@ def split_text(source: Source, photos: Sequence[Photo], path: Path) -> str:
     )
 
 
-def _by_severity(findings: Sequence[Finding]) -> dict[tuple[str, str], list[Finding]]:
-    """Findings by (severity, kind), the worst first, then in the order of the kinds."""
-    found: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in findings:
-        found[finding.severity, finding.kind].append(finding)
-    order = sorted(found, key=lambda key: (_SEVERITIES.index(key[0]), KINDS.index(key[1])))
-    return {key: found[key] for key in order}
-
-
 def _row(item: tuple[tuple[str, str], list[Finding]]) -> tuple[str, ...]:
     (severity, kind), findings = item
     photos = len({name for finding in findings for name in finding.photos})
@@ -110,9 +101,9 @@ def _row(item: tuple[tuple[str, str], list[Finding]]) -> tuple[str, ...]:
 def _section(severity: str, kind: str, findings: Sequence[Finding]) -> str:
     """The first findings of a kind; what all of them have to say is said once."""
     alike = len({finding.detail for finding in findings}) == 1
-    lines = [f"{severity}: {kind}" + (f": {_plain(findings[0].detail)}" if alike else "")]
+    lines = [f"{severity}: {kind}" + (f": {plain(findings[0].detail)}" if alike else "")]
     for finding in findings[:_FINDINGS_SHOWN]:
-        said = [_names(finding.photos), "" if alike else _plain(finding.detail)]
+        said = [_names(finding.photos), "" if alike else plain(finding.detail)]
         lines += [f"  {': '.join(filter(None, said))}"] if any(said) else []
     if len(findings) > _FINDINGS_SHOWN:
         lines.append(f"  … and {len(findings) - _FINDINGS_SHOWN} more: --json lists them all")
@@ -124,13 +115,8 @@ def _wrapped(text: str) -> str:
 
 
 def _names(photos: Sequence[str]) -> str:
-    shown = ", ".join(map(_plain, photos[:_NAMES_SHOWN]))
+    shown = ", ".join(map(plain, photos[:_NAMES_SHOWN]))
     return shown + (f" and {len(photos) - _NAMES_SHOWN} more" if len(photos) > _NAMES_SHOWN else "")
-
-
-def _plain(text: str) -> str:
-    """Text in one line that a terminal does not obey: names of files and places may hold anything."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _cleaned_text(path: Path, cleaned: Cleaned) -> str:
