@@ -286,5 +286,5 @@ def test_what_is_wrong_with_a_real_set_is_seen(photos_root: Path, tmp_path: Path
 
     assert "Not fit for use: 19 errors." in page.text
     assert page.html.count('<article class="query group') == 24
-    assert page.html.count("gallery and query</span>") == 20
-    assert "and 2 more groups" in page.text
+    assert page.html.count("gallery and query</span>") == 21
+    assert "and 3 more groups" in page.text
