@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from placewise.errors import OptionError, PlacewiseError
+from placewise.errors import OptionError, PlacewiseError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +50,7 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
     return _source_path(_columns(command))
 
 
+_force = click.option("--force", is_flag=True, help="Replace a table that is there under the name of what is written.")
 _gallery = click.option(
     "--gallery", "gallery_path", type=click.Path(path_type=Path), required=True, help="The gallery file."
 )
@@ -134,10 +135,11 @@ def app() -> None:
 @click.option(
     "--fix", "clean_path", type=click.Path(path_type=Path), metavar="OUT.csv", help="Write a clean manifest there."
 )
+@_force
 @click.option("--report", type=click.Path(path_type=Path), help="Write a self-contained HTML report here.")
 @_json
 def validate(
-    source: Path, columns: str, min_side: int, clean_path: Path | None, report: Path | None, as_json: bool
+    source: Path, columns: str, min_side: int, clean_path: Path | None, force: bool, report: Path | None, as_json: bool
 ) -> None:
     """Say what is wrong with a dataset, all of it in one run.
 
@@ -150,7 +152,8 @@ def validate(
 
     --fix leaves out bad rows and photos that cannot be decoded, keeps one of each file, and moves copies that are on
     both sides to the gallery; the same file with different places is left out. A column 'reason' says why a row is not
-    what it was, and OUT-dropped.csv names what was left out. Photos are never touched, nor is the source replaced.
+    what it was, and OUT-dropped.csv names what was left out. Photos are never touched, nor is the source replaced, nor
+    any other table without --force.
 
     --report shows the findings and the photos concerned, copies side by side, places, sizes, formats and a map, in one
     file that opens offline. It speaks of SOURCE as it is, also with --fix.
@@ -161,15 +164,19 @@ def validate(
 
     rows = _read(source, columns)
     if clean_path:
-        cleaning.check_clean(rows, clean_path, source_path=source)
+        cleaning.check_clean(rows, clean_path, source_path=source, force=force)
     if report:
         check_output(report, ".html")
     with _progress() as progress:
         examination = doctor.examine(rows, min_side=min_side, on_progress=progress.stage("validating"))
     cleaned = None
+    refusal: SourceError | None = None
     if clean_path:
-        cleaned = clean_path, cleaning.clean(rows, examination)
-        cleaning.write_clean(rows, cleaned[1], clean_path)
+        try:
+            cleaned = clean_path, cleaning.clean(rows, examination)
+            cleaning.write_clean(rows, cleaned[1], clean_path, force=force)
+        except SourceError as error:  # nothing is left: what was found says why
+            refusal = error
     if as_json:
         fixed = {"fixed": show_findings.cleaned_json(*cleaned)} if cleaned else {}
         _print({"source": rows.shown, **doctor.to_json(examination), **fixed})
@@ -178,6 +185,8 @@ def validate(
     if report:
         write_findings(examination, rows, report, command=shlex.join(["placewise", *sys.argv[1:]]))
         click.echo(f"report: {report}", err=as_json)
+    if refusal:
+        raise refusal
     if examination.has_errors and not cleaned:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
@@ -187,12 +196,18 @@ def validate(
 @click.argument("out", type=click.Path(path_type=Path), required=False)
 @click.option("--open-set", default=0.2, show_default=True, help="The share of places that the gallery is not to hold.")
 @click.option("--queries", default=0.3, show_default=True, help="The share of the other places' photos that ask.")
-@click.option("--seed", default=0, show_default=True, help="Another seed, another division.")
-def split(source: Path, columns: str, out: Path | None, open_set: float, queries: float, seed: int) -> None:
+@click.option(
+    "--seed", default=0, type=click.IntRange(min=0), show_default=True, help="Another seed, another division."
+)
+@_force
+def split(
+    source: Path, columns: str, out: Path | None, open_set: float, queries: float, seed: int, force: bool
+) -> None:
     """Write a manifest that divides photos anew into gallery, known and open-set queries.
 
-    Copies of one picture and frames of one sequence stay on one side, so that nothing leaks. Without OUT it is
-    split.csv in the folder SOURCE, or NAME-split.csv beside the file SOURCE.
+    Copies of one picture and frames of one sequence stay on one side, so that nothing leaks. Where photos have no
+    places, whole sequences are divided, or else positions stand for places. Without OUT the manifest is split.csv in
+    the folder SOURCE, or NAME-split.csv beside the file SOURCE.
 
     \b
     Example: placewise split photos --open-set 0.2 --seed 0
@@ -203,12 +218,12 @@ def split(source: Path, columns: str, out: Path | None, open_set: float, queries
 
     rows = _read(source, columns)
     out = out or (source / "split.csv" if source.is_dir() else source.with_name(f"{source.stem}-split.csv"))
-    check_manifest(rows, out, source_path=source)
+    check_manifest(rows, out, source_path=source, force=force)
     with _progress() as progress:
         photos = split_source(
             rows, open_set=open_set, queries=queries, seed=seed, on_progress=progress.stage("reading")
         )
-    write_manifest(rows, photos, out)
+    write_manifest(rows, photos, out, force=force)
     _print(f"{rows.shown}\n{show_findings.split_text(rows, photos, out)}")
 
 
@@ -267,7 +282,7 @@ def index(
     text = f"{rows.shown}\n{show.indexed_text(indexed, gallery_path, held)}"
     _print({"source": rows.shown, **show.indexed_json(indexed, held)} if as_json else text)
     for row in rows.bad_rows:
-        click.echo(f"left out: {row.detail}", err=True)
+        _say(f"left out: {row.detail}")
     _complain(indexed.failures)
     _note(stale)
     if indexed.failures or rows.bad_rows:
@@ -797,7 +812,14 @@ def _note(caution: str) -> None:
 
 def _complain(failures: Sequence[Failure]) -> None:
     for failure in failures:
-        click.echo(f"left out: {failure.photo.path}: {failure.reason}", err=True)
+        _say(f"left out: {failure.photo.path}: {failure.reason}")
+
+
+def _say(message: str) -> None:
+    """One line on standard error that a terminal does not obey: names of files may hold anything."""
+    from placewise.page import plain
+
+    click.echo(plain(" ".join(message.splitlines())), err=True)
 
 
 # ---- the one place where errors become exit codes --------------------------------------------------------------------
@@ -836,7 +858,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _refuse(message: str) -> int:
-    click.echo("error: " + " ".join(message.splitlines()), err=True)
+    _say(f"error: {message}")
     return _REFUSED
 
 

@@ -6,10 +6,12 @@ import shlex
 import textwrap
 from typing import TYPE_CHECKING
 
+from placewise.cleaning import leaves_nothing
 from placewise.doctor import BY_NAME
-from placewise.manifest import dropped_path
+from placewise.manifest import dropped_path, free_path
 from placewise.page import plain
 from placewise.show import table
+from placewise.splitting import known_queries
 from placewise.survey import SEVERITIES, by_severity
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def examination_text(
         parts.append(table([("severity", "kind", "findings", "photos", "what to do"), *map(_row, found.items())]))
     parts.append(_wrapped(f"not found: {', '.join(absent)}") if found else "nothing found")
     parts += [_section(severity, kind, findings) for (severity, kind), findings in found.items()]
-    parts.append(_cleaned_text(*cleaned) if cleaned else next_line(examination, source, columns=columns))
+    parts.append(_cleaned_text(examination, *cleaned) if cleaned else next_line(examination, source, columns=columns))
     return "\n\n".join(parts)
 
 
@@ -55,17 +57,21 @@ def cleaned_json(path: Path, cleaned: Cleaned) -> dict[str, object]:
         "query": len(cleaned.of("query")),
         "changed": len(cleaned.reasons),
         "dropped": len(cleaned.dropped),
-        "dropped_rows": str(dropped_path(path)),
+        "dropped_rows": str(dropped_path(path)) if cleaned.dropped else None,
+        "matches_lost": cleaned.matches_lost,
     }
 
 
 def next_line(examination: Examination, source: Path, *, columns: str = "") -> str:
     """Whether the data are fit for use, and what to type next."""
     counts = {severity: sum(found.severity == severity for found in examination.findings) for severity in SEVERITIES}
-    name = shlex.quote(str(source)) + (f" --columns {shlex.quote(columns)}" if columns else "")
-    clean = shlex.quote(str((source if source.is_dir() else source.parent) / "clean.csv"))
+    name = _typed(source) + (f" --columns {plain(shlex.quote(columns))}" if columns else "")
     if examination.has_errors:
-        return f"not fit for use, {_counted(counts['error'], 'error')}: type placewise validate {name} --fix {clean}"
+        verdict = f"not fit for use, {_counted(counts['error'], 'error')}"
+        if leaves_nothing(examination):
+            return f"{verdict}, and no photo without one: correct the source, then type placewise validate {name}"
+        clean = free_path((source if source.is_dir() else source.parent) / "clean.csv")
+        return f"{verdict}: type placewise validate {name} --fix {_typed(clean)}"
     verdict = (
         f"fit for use, {_counted(counts['warning'], 'warning')} to look at" if counts["warning"] else "fit for use"
     )
@@ -78,15 +84,17 @@ def next_line(examination: Examination, source: Path, *, columns: str = "") -> s
 
 def split_text(source: Source, photos: Sequence[Photo], path: Path) -> str:
     """What ``split`` prints of the manifest that it wrote."""
-    held = {photo.place for photo in photos if photo.split == "gallery"}
-    asking = [photo for photo in photos if photo.split == "query"]
-    known = sum(photo.place in held for photo in asking)
+    places = {photo.place for photo in photos if photo.split == "gallery"} - {None}
+    asking = sum(photo.split == "query" for photo in photos)
+    known = known_queries(photos)
+    said = f"{known} known queries, {asking - known} open-set queries" if known is not None else f"{asking} queries"
     left_out = len(source.photos) + len(source.bad_rows) - len(photos)
     return (
-        f"{path}: {len(photos) - len(asking)} gallery photos of {len(held - {None})} places, "
-        f"{known} known queries, {len(asking) - known} open-set queries"
+        f"{plain(str(path))}: {len(photos) - asking} gallery photos{f' of {len(places)} places' if places else ''}, "
+        + said
         + (f", {left_out} left out" if left_out else "")
-        + f"; type placewise evaluate {shlex.quote(str(path))}"
+        + _lost(len({*source.positives, *source.grades}))
+        + f"; type placewise {f'evaluate {_typed(path)}' if places else f'index {_typed(path)} --gallery my.gallery'}"
     )
 
 
@@ -119,13 +127,30 @@ def _names(photos: Sequence[str]) -> str:
     return shown + (f" and {len(photos) - _NAMES_SHOWN} more" if len(photos) > _NAMES_SHOWN else "")
 
 
-def _cleaned_text(path: Path, cleaned: Cleaned) -> str:
-    dropped = f", {len(cleaned.dropped)} left out ({dropped_path(path)} says why)" if cleaned.dropped else ""
+def _cleaned_text(examination: Examination, path: Path, cleaned: Cleaned) -> str:
+    beside = plain(str(dropped_path(path)))
+    dropped = f", {len(cleaned.dropped)} left out ({beside} says why)" if cleaned.dropped else ""
     changed = f", {len(cleaned.reasons)} with a reason in its column" if cleaned.reasons else ""
+    gallery, queries = len(cleaned.of("gallery")), len(cleaned.of("query"))
+    if (examination.query and not queries) or (examination.gallery and not gallery):
+        todo = f"no {'gallery photo' if queries else 'query'} is left; type placewise split {_typed(path)}"
+    else:
+        todo = f"type placewise validate {_typed(path)}"
     return (
-        f"{path}: {len(cleaned.of('gallery'))} gallery, {len(cleaned.of('query'))} query{changed}{dropped}; "
-        f"type placewise validate {shlex.quote(str(path))}"
+        f"{plain(str(path))}: {gallery} gallery, {queries} query{changed}{dropped}{_lost(cleaned.matches_lost)}; {todo}"
     )
+
+
+def _lost(matches: int) -> str:
+    """What is said where a manifest cannot hold the known matches of a source."""
+    return (
+        f"; without the known matches of {_counted(matches, 'photo')}, which a manifest cannot hold" if matches else ""
+    )
+
+
+def _typed(path: Path) -> str:
+    """A path as it is typed, but shown in one line that a terminal does not obey."""
+    return plain(shlex.quote(str(path)))
 
 
 def _counted(count: int, what: str) -> str:
