@@ -12,6 +12,7 @@ import pytest
 
 from placewise.core import Finding
 from placewise.doctor import KINDS, Examination, examine
+from placewise.doctor.kinds import listed
 from placewise.show_findings import examination_text, next_line
 from placewise.sources import read_source
 
@@ -279,3 +280,20 @@ def test_the_example_of_the_readme_is_what_is_printed(photos_root: Path) -> None
     )
 
     assert done.stdout.startswith(example)
+
+
+def test_a_column_is_named_once(tmp_path: Path) -> None:
+    """Of two columns for one of ours neither would be meant for certain."""
+    done = placewise("validate", tmp_path, "--columns", "path=file,path=lab")
+
+    assert done.returncode == 2
+    assert done.stderr == "error: --columns must name each of our columns once, got 'path=file,path=lab'\n"
+
+
+def test_a_long_label_is_not_printed_at_length() -> None:
+    """Neither in a list of places nor as the name of a photo nor in what a finding says of itself."""
+    long = "x" * 100_000
+    found = (finding("bad_row", "error", long, detail=f"got {long}"), finding("missing", "error", "a", detail=long))
+
+    assert len(examination_text(Examination(2, 2, 0, found), Path("photos"))) < 5000
+    assert len(listed([long] * 9)) < 500

@@ -14,8 +14,7 @@ from pathlib import Path, PurePosixPath
 from placewise.core import Photo, Position, Source, Split
 from placewise.doctor import Examination, Group
 from placewise.doctor.copies import places_of
-from placewise.doctor.kinds import listed
-from placewise.doctor.positions import is_null
+from placewise.doctor.kinds import is_null, listed
 from placewise.errors import SourceError
 from placewise.manifest import DROPPED, check_manifest, dropped_path, write_manifest, write_table
 

@@ -735,6 +735,10 @@ def _read(path: Path, columns: str) -> Source:
     if not all(ours and theirs for ours, _, theirs in pairs):
         message = f"--columns must be pairs like place=landmark_id, separated by commas, got {columns!r}"
         raise OptionError(message)
+    names = [ours.strip() for ours, *_ in pairs]
+    if len(set(names)) < len(names):
+        message = f"--columns must name each of our columns once, got {columns!r}"
+        raise OptionError(message)
     return read_source(path, columns={ours.strip(): theirs.strip() for ours, _, theirs in pairs})
 
 

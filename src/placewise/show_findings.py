@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from placewise.cleaning import leaves_nothing
 from placewise.doctor import BY_NAME
 from placewise.manifest import dropped_path, free_path
-from placewise.page import plain
+from placewise.page import plain, short
 from placewise.show import table
 from placewise.splitting import known_queries
 from placewise.survey import SEVERITIES, by_severity
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FINDINGS_SHOWN = 5
 _NAMES_SHOWN = 4
+_LONGEST = 1000
 
 
 def examination_text(
@@ -109,9 +110,9 @@ def _row(item: tuple[tuple[str, str], list[Finding]]) -> tuple[str, ...]:
 def _section(severity: str, kind: str, findings: Sequence[Finding]) -> str:
     """The first findings of a kind; what all of them have to say is said once."""
     alike = len({finding.detail for finding in findings}) == 1
-    lines = [f"{severity}: {kind}" + (f": {plain(findings[0].detail)}" if alike else "")]
+    lines = [f"{severity}: {kind}" + (f": {_cut(findings[0].detail)}" if alike else "")]
     for finding in findings[:_FINDINGS_SHOWN]:
-        said = [_names(finding.photos), "" if alike else plain(finding.detail)]
+        said = [_names(finding.photos), "" if alike else _cut(finding.detail)]
         lines += [f"  {': '.join(filter(None, said))}"] if any(said) else []
     if len(findings) > _FINDINGS_SHOWN:
         lines.append(f"  … and {len(findings) - _FINDINGS_SHOWN} more: --json lists them all")
@@ -123,7 +124,7 @@ def _wrapped(text: str) -> str:
 
 
 def _names(photos: Sequence[str]) -> str:
-    shown = ", ".join(map(plain, photos[:_NAMES_SHOWN]))
+    shown = ", ".join(map(short, photos[:_NAMES_SHOWN]))
     return shown + (f" and {len(photos) - _NAMES_SHOWN} more" if len(photos) > _NAMES_SHOWN else "")
 
 
@@ -146,6 +147,11 @@ def _lost(matches: int) -> str:
     return (
         f"; without the known matches of {_counted(matches, 'photo')}, which a manifest cannot hold" if matches else ""
     )
+
+
+def _cut(detail: str) -> str:
+    """A sentence in one line; what a hostile table put into it is not shown at length."""
+    return plain(detail if len(detail) <= _LONGEST else f"{detail[:_LONGEST]}…")
 
 
 def _typed(path: Path) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 
 from placewise.core import Photo, Source
 from placewise.doctor import Examination, connected, examine
-from placewise.doctor.positions import is_null, near_any
+from placewise.doctor.kinds import is_null
+from placewise.doctor.positions import near_any
 from placewise.errors import OptionError, SourceError
 from placewise.openset.places import Places
 

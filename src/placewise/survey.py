@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.doctor import BY_NAME, KINDS, Kind
-from placewise.doctor.positions import is_null
+from placewise.doctor.kinds import is_null
 from placewise.figures.ground import on_plane
 
 if TYPE_CHECKING:
