@@ -257,7 +257,10 @@ def test_whatever_the_source_a_clean_manifest_has_no_errors(
     assert not after.has_errors
     assert after.counts["duplicate"] == 0
     for group in after.groups:
-        assert not group.crosses_splits or len(group.places) > 1
+        held = {photo.place for photo in group.photos if photo.split == "gallery"}
+        asking = {photo.place for photo in group.photos if photo.split == "query"}
+        assert not held or not asking or None not in {*held, *asking}
+        assert not held & asking
     assert {str(photo.path) for photo in result.photos} | {row.path for row in result.dropped} == {
         str(photo.path) for photo in photos
     }
