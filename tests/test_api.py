@@ -62,6 +62,7 @@ def test_the_public_names_are_these() -> None:
         "index_source",
         "load_model",
         "read_source",
+        "write_findings",
         "write_report",
     ]
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from placewise.cleaning import Cleaned, check_clean, clean, write_clean
-from placewise.core import Finding, Photo, Position, Source, Split
+from placewise.core import Finding, Grades, Photo, Position, Source, Split
 from placewise.doctor import Examination, examine
 from placewise.errors import OptionError, SourceError
 from placewise.manifest import dropped_path, write_manifest
@@ -106,6 +106,64 @@ def test_near_duplicates_are_put_on_one_side(tmp_path: Path) -> None:
     assert result.reasons == {
         PurePosixPath("a"): "cross_split_near_duplicate: moved to the gallery, where b is nearly the same"
     }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "unlabelled"), [(("gallery", "barn"), []), (("query", "barn"), []), (("gallery", "barn"), ["u"])]
+)
+def test_a_wrong_label_keeps_no_leak_open(tmp_path: Path, wrong: tuple[Split, str], unlabelled: list[str]) -> None:
+    """A query goes beside its copy of the same place, whatever a third copy is called, which is only marked."""
+    (tmp_path / "w").write_bytes(picture(0, 75))
+    (tmp_path / "u").write_bytes(picture(0, 50))
+    source = source_of(tmp_path, ("g", 0, "gallery", "mill"), ("q", 1, "query", "mill"))
+    more = (Photo(PurePosixPath("w"), *wrong), *(Photo(PurePosixPath(name), "query") for name in unlabelled))
+
+    result = cleaned(Source(tmp_path, (*source.photos, *more)))
+
+    side = "gallery" if unlabelled else wrong[0]
+    assert kept(result) == {
+        "g": ("gallery", "mill"),
+        "q": ("gallery", "mill"),
+        "w": (side, "barn"),
+        **dict.fromkeys(unlabelled, ("gallery", None)),
+    }
+    assert "place_conflict: nearly the same as g of mill; look which is right" in result.reasons[PurePosixPath("w")]
+    assert result.reasons[PurePosixPath("q")].startswith(
+        "cross_split_near_duplicate: moved to the gallery, where g is nearly the same; place_conflict: "
+    )
+
+
+def test_the_row_that_is_kept_learns_from_the_others(tmp_path: Path) -> None:
+    """A position, a heading, a sequence and a frame that only another row of the same file knows are not lost."""
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / name).write_bytes(CONTENTS[0 if name in "ab" else 2])
+    rows = (
+        Photo(PurePosixPath("a"), "gallery", "mill", Position(0.0, 0.0)),
+        Photo(PurePosixPath("b"), "gallery", None, Position(1.0, 2.0, 90.0), "walk", 3),
+        Photo(PurePosixPath("c"), "gallery", None, Position(1.0, 2.0), "walk"),
+        Photo(PurePosixPath("d"), "gallery", None, Position(1.0, 2.0, 45.0), "walk", 7),
+    )
+
+    result = cleaned(Source(tmp_path, rows))
+
+    assert result.photos == (
+        Photo(PurePosixPath("a"), "gallery", "mill", Position(1.0, 2.0, 90.0), "walk", 3),
+        Photo(PurePosixPath("c"), "gallery", None, Position(1.0, 2.0, 45.0), "walk", 7),
+    )
+    assert result.reasons == {
+        PurePosixPath("a"): "duplicate: position of b, sequence of b, the same file",
+        PurePosixPath("c"): "duplicate: heading of d, frame of d, the same file",
+    }
+
+
+def test_known_matches_are_counted_as_lost(tmp_path: Path) -> None:
+    """A manifest has no column for them."""
+    source = source_of(tmp_path, ("a", 0, "gallery", None), ("b", 2, "query", None), ("c", 4, "query", None))
+    a, b, c = (photo.path for photo in source.photos)
+
+    result = cleaned(Source(tmp_path, source.photos, positives={b: (a,)}, grades={b: Grades(), c: Grades()}))
+
+    assert result.matches_lost == 2
 
 
 def test_the_same_file_with_different_places_is_left_out(tmp_path: Path) -> None:
@@ -199,7 +257,10 @@ def test_whatever_the_source_a_clean_manifest_has_no_errors(
     assert not after.has_errors
     assert after.counts["duplicate"] == 0
     for group in after.groups:
-        assert not group.crosses_splits or len(group.places) > 1
+        held = {photo.place for photo in group.photos if photo.split == "gallery"}
+        asking = {photo.place for photo in group.photos if photo.split == "query"}
+        assert not held or not asking or None not in {*held, *asking}
+        assert not held & asking
     assert {str(photo.path) for photo in result.photos} | {row.path for row in result.dropped} == {
         str(photo.path) for photo in photos
     }
@@ -250,27 +311,47 @@ def test_reasons_are_in_a_column_and_what_is_left_out_in_a_table(tmp_path: Path)
     )
 
 
-def test_what_is_not_ours_is_not_replaced(tmp_path: Path) -> None:
-    """Neither a user's table, nor the source, nor a photo; a manifest that was written here is."""
+def test_nothing_is_left_out_without_a_table_of_it(tmp_path: Path) -> None:
+    """No empty table is written; one of an earlier run is brought up to date."""
+    source = source_of(tmp_path, ("a", 0, "gallery", "mill"))
+    beside = tmp_path / "clean-dropped.csv"
+
+    write_clean(source, cleaned(source), tmp_path / "clean.csv")
+    assert not beside.exists()
+
+    beside.write_text("path,place,split,reason\nold,,,gone\n", encoding="utf-8")
+    write_clean(source, cleaned(source), tmp_path / "clean.csv", force=True)
+    assert table(beside) == []
+
+
+def test_a_table_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
+    """Neither a user's table, whatever its header, nor one that was written here, nor the source, nor a photo."""
     source = source_of(tmp_path, ("a.jpg", 0, "gallery", "mill"))
     write_manifest(source, source.photos, tmp_path / "manifest.csv")
-    (tmp_path / "mine.csv").write_text("path,place,split\n", encoding="utf-8")
-    (tmp_path / "mine2-dropped.csv").write_text("a,b\n", encoding="utf-8")
+    (tmp_path / "mine.csv").write_text("path,place,split,lat,lon,heading,sequence,frame\n", encoding="utf-8")
+    (tmp_path / "mine2-dropped.csv").write_text("path,place,split,reason\n", encoding="utf-8")
+    os.mkfifo(tmp_path / "pipe.csv")
 
     for name, source_path, message in (
-        ("mine.csv", tmp_path, r"^a table that is replaced must be one that placewise wrote, got "),
-        ("mine2.csv", tmp_path, r"^a table that is replaced must be one that placewise wrote, got .*mine2-dropped"),
+        ("mine.csv", tmp_path, r"^a table must be new, got .*mine.csv, which is there; name another file, or add "),
+        ("mine2.csv", tmp_path, r"^a table must be new, got .*mine2-dropped.csv, which is there; "),
         ("manifest.csv", tmp_path, r"^a manifest must not replace the source that it is made from, got "),
         ("manifest.csv", tmp_path / "manifest.csv", r"^a manifest must not replace the source"),
         ("a.jpg", tmp_path, r"^an output file must be new or end in .csv to be replaced, got "),
+        ("pipe.csv", tmp_path, r"^an output file must be new or end in .csv to be replaced, got "),
         ("clean", tmp_path, r"^a manifest must end in .csv, got "),
         ("none/clean.csv", tmp_path, r"^an output file must lie in a folder that exists, got "),
     ):
-        with pytest.raises(OptionError, match=message):
-            check_clean(source, tmp_path / name, source_path=source_path)
-    for _ in range(2):
-        check_clean(source, tmp_path / "clean.csv", source_path=tmp_path)
-        write_clean(source, cleaned(source), tmp_path / "clean.csv")
+        for force in (False, True):
+            if force and "mine" in name:
+                check_clean(source, tmp_path / name, source_path=source_path, force=True)
+                continue
+            with pytest.raises(OptionError, match=message):
+                check_clean(source, tmp_path / name, source_path=source_path, force=force)
+    with pytest.raises(OptionError, match=r"^a table must be new, got .*mine.csv"):
+        write_clean(source, cleaned(source), tmp_path / "mine.csv")
+    write_clean(source, cleaned(source), tmp_path / "mine.csv", force=True)
+    assert read_source(tmp_path / "mine.csv").photos == source.photos
 
 
 def test_a_folder_that_may_not_be_written_is_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

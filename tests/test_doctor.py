@@ -220,7 +220,7 @@ def test_groups_hold_every_copy(tmp_path: Path) -> None:
 
 
 def test_frames_make_no_group_but_copies_of_them_do(tmp_path: Path) -> None:
-    """Of two sequences that share one picture, only the frames that are that picture are together."""
+    """Of two sequences that share one picture, the frames that are that picture are together, and no others."""
     pictures = {"a0": jpeg(drawing(0)), "a1": jpeg(drawing(0), 60), "b0": jpeg(drawing(1)), "b1": jpeg(drawing(0))}
     photos = []
     for name, data in pictures.items():
@@ -229,7 +229,21 @@ def test_frames_make_no_group_but_copies_of_them_do(tmp_path: Path) -> None:
 
     result = examine(Source(tmp_path, tuple(photos)))
 
-    assert [[str(photo.path) for photo in group.photos] for group in result.groups] == [["a0", "b1"]]
+    assert [[str(photo.path) for photo in group.photos] for group in result.groups] == [["a0", "a1", "b1"]]
+
+
+def test_a_sequence_in_both_splits_hides_no_leak(tmp_path: Path) -> None:
+    """A copy of its gallery frame, without a sequence, is nearly the same as its queries too, and that is said."""
+    photos = []
+    for number, (split, sequence) in enumerate([("gallery", "walk"), ("gallery", None), ("query", "walk")]):
+        (tmp_path / f"{number}").write_bytes(jpeg(drawing(0), 60 + 5 * number))
+        photos.append(
+            Photo(PurePosixPath(f"{number}"), "gallery" if split == "gallery" else "query", sequence=sequence)
+        )
+
+    result = examine(Source(tmp_path, tuple(photos)))
+
+    assert ("cross_split_near_duplicate", "warning", ("0", "1", "2")) in kinds(result)
 
 
 def test_facts_are_kept_of_each_photo(tmp_path: Path) -> None:

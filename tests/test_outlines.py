@@ -156,6 +156,41 @@ def test_equal_outlines_of_different_files_are_one_group() -> None:
     assert len(found) == 299
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 2, 3), (2, 3, 1, 0)])
+def test_frames_hide_no_copy_of_them(order: tuple[int, ...]) -> None:
+    """One picture four times: a frame in the gallery, its copy there, and two frames that ask, in any order.
+
+    Without the pairs within the sequence the copy is still connected to frames of both splits.
+    """
+    rng = np.random.default_rng(0)
+    copies = (np.repeat(pictures(1), 4, axis=0) * 0.9 + rng.integers(0, 4, (4, SIDE, SIDE))).astype(np.uint8)
+    in_gallery, sequences = np.array([True, True, False, False]), np.array([0, -1, 0, 0])
+    rows = np.array(order)
+    for values in (copies[rows], np.repeat(pictures(1), 4, axis=0)):
+        found = near_pairs(values, np.arange(4), in_gallery[rows], threshold=NEAR, sequences=sequences[rows])
+
+        ends = {tuple(sorted((int(rows[one]), int(rows[other])))) for one, other in found}
+        assert (0, 1) in ends
+        assert ends & {(1, 2), (1, 3)}
+
+
+def test_two_films_of_one_scene_are_connected_in_both_splits() -> None:
+    """However many frames of its own sequence are nearer, a leak between two sequences is found."""
+    rng = np.random.default_rng(0)
+    scene = pictures(1) * 0.8 + 20
+    mine, yours = (scene + rng.integers(-25, 26, (1, SIDE, SIDE)) for _ in range(2))
+    frames = np.concatenate([np.repeat(mine, 60, axis=0), np.repeat(yours, 60, axis=0)])
+    values = np.clip(frames + rng.integers(-2, 3, frames.shape), 0, 255).astype(np.uint8)
+    sequences, in_gallery = np.repeat([0, 1], 60), np.tile([True, False], 60)
+
+    found = near_pairs(values, np.arange(120), in_gallery, threshold=NEAR, sequences=sequences)
+
+    ties = Groups(120)
+    ties.join(found[sequences[found[:, 0]] != sequences[found[:, 1]]])
+    assert any(ties.first(one) == ties.first(other) for one in range(0, 60, 2) for other in range(61, 120, 2))
+    assert len(found) < 8 * 120
+
+
 def test_equal_contents_are_not_paired() -> None:
     """The same file in both splits is another finding; each still finds its copies."""
     values = pictures(6)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from placewise import images
-from placewise.core import Grades, Photo, Position, Source
+from placewise.core import Finding, Grades, Photo, Position, Source
 from placewise.errors import ImageError, SourceError
 from placewise.sources import read_source
 
@@ -272,7 +272,7 @@ def test_folder_with_manifest(tmp_path: Path) -> None:
 def test_folder_with_splits(tmp_path: Path) -> None:
     """Below gallery and query the first folder is the place; photos directly in them have none; order is by name."""
     tree(tmp_path, "Query/2.PNG", "gallery/b/1.jpg", "gallery/a/deep/2.webp", "gallery/a/1.jpeg", "gallery/0.tif")
-    tree(tmp_path, "other/x.jpg", "gallery/.hidden.jpg", "gallery/.thumbs/1.jpg", "gallery/a/notes.txt")
+    tree(tmp_path, "other/x.jpg", "cover.jpg", "gallery/.hidden.jpg", "gallery/.thumbs/1.jpg", "gallery/a/notes.txt")
 
     assert read_source(tmp_path) == Source(
         tmp_path,
@@ -283,6 +283,70 @@ def test_folder_with_splits(tmp_path: Path) -> None:
             Photo(P("gallery/a/deep/2.webp"), "gallery", "a"),
             Photo(P("gallery/b/1.jpg"), "gallery", "b"),
         ),
+        skipped=(
+            Finding(
+                "skipped",
+                "warning",
+                ("cover.jpg", "other/x.jpg"),
+                "2 photos lie beside gallery and Query, in other: move them into one of these, or leave them out",
+            ),
+        ),
+    )
+
+
+def test_one_split_among_other_folders_is_a_place(tmp_path: Path) -> None:
+    """A museum, a bridge and a gallery are places; what is called so alone, beside a picture or two, is a split."""
+    tree(tmp_path, "gallery/1.jpg", "cover.jpg", "empty/notes.txt")
+    alone = read_source(tmp_path)
+    tree(tmp_path, "museum/1.jpg")
+    among = read_source(tmp_path)
+
+    assert alone.photos == (Photo(P("gallery/1.jpg"), "gallery"),)
+    assert [finding.photos for finding in alone.skipped] == [("cover.jpg",)]
+    assert [(str(photo.path), photo.place) for photo in among.photos] == [
+        ("cover.jpg", None),
+        ("gallery/1.jpg", "gallery"),
+        ("museum/1.jpg", "museum"),
+    ]
+    assert among.skipped == ()
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
+def test_validation_folders_are_queries(tmp_path: Path, name: str) -> None:
+    """Beside train, with test or without."""
+    tree(tmp_path, "train/x/1.jpg", f"{name}/x/2.jpg")
+    one = read_source(tmp_path)
+    tree(tmp_path, "test/x/3.jpg")
+    both = read_source(tmp_path)
+
+    assert one.shown == f"train and {name}, folder per place: 1 gallery photo, 1 query, 1 place"
+    assert len(both.of("query")) == 2
+    assert both.skipped == ()
+
+
+def test_splits_in_two_spellings(tmp_path: Path) -> None:
+    """Folders whose names differ in their case alone are one split."""
+    source = read_source(tree(tmp_path, "Gallery/a.jpg", "gallery/b.jpg", "query/c.jpg"))
+
+    assert [(str(photo.path), photo.split) for photo in source.photos] == [
+        ("Gallery/a.jpg", "gallery"),
+        ("gallery/b.jpg", "gallery"),
+        ("query/c.jpg", "query"),
+    ]
+
+
+def test_pictures_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    """Photos of every ending that a format has are read; raw data and the like are a finding, and in the line shown."""
+    tree(tmp_path, "a/1.JFIF", "a/2.pgm", "a/3.pnm", "a/4.hif", "a/5.jpe", "a/6.CR2", "a/7.jp2", "a/notes.txt")
+    source = read_source(tmp_path)
+
+    assert len(source.photos) == 5
+    (finding,) = source.skipped
+    assert finding.photos == ("a/6.CR2", "a/7.jp2")
+    assert finding.detail == ("2 that end in .cr2 .jp2, which are not read: convert them to JPEG, or leave them out")
+    assert source.shown == "folder per place: 5 photos, 1 place, 2 pictures skipped"
+    assert refusal(tree(tmp_path / "raw", "a/1.nef")).endswith(
+        "; found none in 'raw' but 1 that end in .nef, which are not read"
     )
 
 
@@ -308,7 +372,8 @@ def test_folder_without_photos(tmp_path: Path) -> None:
 
     assert refusal(folder) == (
         "a folder must hold manifest.csv, or the folders gallery and query, or one folder a place, with photos that "
-        "end in .avif .bmp .gif .heic .heif .jpeg .jpg .png .ppm .tif .tiff .webp; found none in 'set'"
+        "end in .avif .bmp .gif .heic .heif .hif .jfif .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp; "
+        "found none in 'set'"
     )
 
 
@@ -619,8 +684,7 @@ def test_bad_rows_of_other_tables_are_findings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"metadata.csv": "name\nx\n"}, "must have a column file_name, got 'name'"),
-        ({"metadata.jsonl": "{\n"}, "must be a JSON object, got '{'"),
+        ({"metadata.jsonl": '{"file_name": \n'}, "must be a JSON object, got '{\"file_name\": '"),
         ({"frames.csv": "file,frame\na.jpg,0\n"}, "must have the columns path,frame, got 'file,frame'"),
     ],
 )
@@ -719,3 +783,95 @@ def test_names_of_all_kinds(tmp_path: Path) -> None:
     tree(tmp_path, *names, "a/.hidden.jpg", "a/.cache/1.jpg")
 
     assert {str(photo.path) for photo in read_source(tmp_path).photos} == set(names)
+
+
+COLUMNS = {
+    ("file,lab", ""): "correct that line, or say which columns these are, as in --columns path=file,place=lab",
+    ("a,b,subset", ""): (
+        "correct that line, or say which columns these are, as in --columns path=a,place=b,split=subset"
+    ),
+    ("path,label,split", ""): "correct that line, or say which columns these are, as in --columns place=label",
+    ("file,lab", "path"): "correct that line, or say which columns these are, as in --columns path=file,place=lab",
+    ("path,place", ""): "add or correct that line",
+    ("file", ""): "add or correct that line",
+}
+
+
+@pytest.mark.parametrize(("header", "named"), COLUMNS)
+def test_a_table_with_other_names_is_told_how_to_name_them(tmp_path: Path, header: str, named: str) -> None:
+    """With its own header, as it is written there, also if only some columns were named."""
+    path = write(tmp_path, f"{header}\na.jpg,x,query\n", "t.csv")
+
+    with pytest.raises(SourceError) as caught:
+        read_source(path, columns={"path": "file"} if named else None)
+
+    got = f"got {header!r}" + (" and --columns path=file" if named else "")
+    assert str(caught.value).endswith(f", {got}; {COLUMNS[header, named]}")
+
+
+def test_what_is_suggested_can_be_read(tmp_path: Path) -> None:
+    """A suggestion that is refused in its turn would be none."""
+    path = write(tmp_path, "path,label,split\na.jpg,x,query\n", "t.csv")
+
+    assert read_source(path, columns={"place": "label"}).photos == (Photo(P("a.jpg"), "query", "x"),)
+
+
+def test_a_column_is_named_once(tmp_path: Path) -> None:
+    """A column cannot be two things."""
+    path = write(tmp_path, "file,lab\na.jpg,x\n", "t.csv")
+
+    with pytest.raises(SourceError, match=r"^columns must name each column of .* once, got path=file,place=file; "):
+        read_source(path, columns={"path": "file", "place": "file"})
+
+
+def test_a_cell_that_is_too_long_is_one_bad_row(tmp_path: Path) -> None:
+    """The other rows are read; where an open quote may hide them, the table is refused."""
+    long = "x" * 200_000
+    path = write(tmp_path, f'path,place,split\na.jpg,{long},query\nb.jpg,"{long}",query\nc.jpg,x,query\n')
+
+    source = read_source(path)
+
+    assert [str(photo.path) for photo in source.photos] == ["c.jpg"]
+    assert details(source) == [
+        f"line {line}: a cell must have at most 131072 characters; correct or remove the row" for line in (2, 3)
+    ]
+    rows = "y.jpg,x,query\n" * 20_000
+    assert "must be a CSV file, got on line 2: field larger" in refusal(
+        write(tmp_path, f'path,place,split\na.jpg,"x,query\n{rows}')
+    )
+
+
+def test_a_pipe_is_no_table(tmp_path: Path) -> None:
+    """Reading it would wait for ever."""
+    os.mkfifo(tmp_path / "t.csv")
+
+    with pytest.raises(SourceError, match=r"a file of another kind; correct the path$"):
+        read_source(tmp_path / "t.csv", columns={"path": "file"})
+
+
+def test_metadata_of_something_else_make_no_imagefolder(tmp_path: Path) -> None:
+    """Without names of files they say nothing of photos: the folder is one of places."""
+    tree(tmp_path, "a/1.jpg", "b/1.jpg")
+    write(tmp_path, "place,lat,lon\na,1,2\n", "metadata.csv")
+
+    assert read_source(tmp_path).shown == "folder per place: 2 photos, 2 places"
+
+
+def test_a_landmark_photo_named_twice_is_a_bad_row(tmp_path: Path) -> None:
+    """The first row counts, and the other is not lost without a word."""
+    source = read_source(write(tmp_path, "id,landmark_id\n012,1\n345,2\n012,3\n", "train.csv"))
+
+    assert [photo.place for photo in source.photos] == ["1", "2"]
+    assert details(source) == ["line 4: id must not repeat, got '012' again; correct or remove the row"]
+
+
+def test_a_photo_without_a_fix_has_no_position(tmp_path: Path) -> None:
+    """Receivers without a fix write (0, 0), where nobody was: in a flat folder it is no position."""
+    for name, north in (("a.jpg", 48.0), ("b.jpg", 0.0)):
+        exif = Image.Exif()
+        exif[0x8825] = {1: "N", 2: (north, 0.0, 0.0), 3: "E", 4: (north / 3, 0.0, 0.0)}
+        Image.new("RGB", (80, 80)).save(tmp_path / name, exif=exif)
+
+    source = read_source(tmp_path)
+
+    assert [photo.position for photo in source.photos] == [Position(48.0, 16.0), None]

@@ -13,7 +13,7 @@ from placewise.doctor import examine
 from placewise.errors import OptionError, SourceError
 from placewise.manifest import write_manifest
 from placewise.sources import read_source
-from placewise.splitting import split_source
+from placewise.splitting import known_queries, split_source
 
 
 @pytest.fixture
@@ -85,6 +85,8 @@ def test_what_cannot_be_divided_is_refused(source: Source) -> None:
     for open_set, queries in ((1.0, 0.3), (-0.1, 0.3), (0.2, 0.0), (0.2, float("nan"))):
         with pytest.raises(OptionError, match=r"must be a share below 1"):
             split_source(source, open_set=open_set, queries=queries)
+    with pytest.raises(OptionError, match=r"^seed must be a whole number from 0, got -1$"):
+        split_source(source, seed=-1)
     with pytest.raises(
         SourceError, match=r"^at least two places must be left for the gallery, got 10 and open_set 0.9"
     ):
@@ -92,6 +94,48 @@ def test_what_cannot_be_divided_is_refused(source: Source) -> None:
     lone = tuple(photo for photo in source.photos if photo.path.name == "3.png")
     with pytest.raises(SourceError, match=r"^a place must hold two photos that are no copies"):
         split_source(Source(source.root, lone), open_set=0)
+
+
+def test_photos_that_nothing_tells_apart_are_refused(source: Source) -> None:
+    """Without places, two sequences or positions, and of one place only: no other share would help."""
+    plain = tuple(Photo(photo.path, "gallery", sequence="walk") for photo in source.photos)
+    one_place = tuple(Photo(photo.path, "gallery", "mill") for photo in source.photos)
+
+    with pytest.raises(
+        SourceError,
+        match=r"^photos must have places, positions or two sequences to be divided by, got none of them; put the ",
+    ):
+        split_source(Source(source.root, plain))
+    with pytest.raises(SourceError, match=r"^photos must be of at least two places, got 1; add photos of others$"):
+        split_source(Source(source.root, one_place))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sequences_without_places_are_divided_whole(source: Source, seed: int) -> None:
+    """About the wanted share of the photos asks, and the copy of a frame goes with it."""
+    rows = tuple(Photo(photo.path, "gallery", sequence=photo.place) for photo in source.photos)
+
+    photos = split_source(Source(source.root, rows), queries=0.3, seed=seed)
+
+    sides: dict[str | None, set[str]] = {}
+    for photo in photos:
+        sides.setdefault(photo.sequence, set()).add(photo.split)
+    assert all(len(side) == 1 for side in sides.values())
+    assert 0.15 <= sum(photo.split == "query" for photo in photos) / len(photos) <= 0.45
+    assert known_queries(photos) is None
+
+
+def test_positions_stand_for_places(photos_root: Path) -> None:
+    """Of photos of a street some ask where the gallery has been, and some where it has not."""
+    source = read_source(photos_root / "street-gps")
+
+    photos = split_source(source, queries=0.3, open_set=0.2)
+
+    asking = sum(photo.split == "query" for photo in photos)
+    known = known_queries(photos)
+    assert known is not None
+    assert 0 < known < asking < len(photos)
+    assert {photo.place for photo in photos} == {None}
 
 
 def test_a_leaky_split_is_mended(photos_root: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from placewise.core import Finding
 from placewise.doctor import KINDS, Examination, examine
+from placewise.doctor.kinds import listed
 from placewise.show_findings import examination_text, next_line
 from placewise.sources import read_source
 
@@ -94,6 +95,11 @@ def test_the_last_line_says_what_to_type(tiny_dataset: Path) -> None:
     assert next_line(broken, Path("a b.csv")) == (
         "not fit for use, 1 error: type placewise validate 'a b.csv' --fix clean.csv"
     )
+    (folder / "clean-dropped.csv").touch()
+    assert next_line(broken, folder).endswith(f" --fix {folder / 'clean-2.csv'}")
+    assert next_line(Examination(1, 0, 0, (finding("bad_row", "error"),)), Path("t.csv")) == (
+        "not fit for use, 1 error, and no photo without one: correct the source, then type placewise validate t.csv"
+    )
 
 
 def test_the_last_line_keeps_the_names_of_columns() -> None:
@@ -148,6 +154,7 @@ def test_fix_in_json(leaking: Path) -> None:
         "changed": 0,
         "dropped": 3,
         "dropped_rows": str(leaking / "clean-dropped.csv"),
+        "matches_lost": 0,
     }
     assert document["counts"]["cross_split_duplicate"] == 1
     assert sorted(map(len, document["groups"])) == [2, 2]
@@ -160,21 +167,93 @@ def test_fix_refuses_before_the_work(tiny_dataset: Path) -> None:
     done = placewise("validate", tiny_dataset, "--fix", tiny_dataset)
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: a table that is replaced must be one that placewise wrote, got ")
+    assert done.stderr.startswith("error: a manifest must not replace the source that it is made from, got ")
     assert tiny_dataset.read_bytes() == text
 
 
+def test_fix_of_rows_of_which_none_is_left(tmp_path: Path) -> None:
+    """The report comes first, also in JSON and as a page; --fix is not what it says to type."""
+    table = tmp_path / "t.csv"
+    table.write_text("path,place,split\na.jpg,x,train\n", encoding="utf-8")
+
+    for arguments in ([], ["--json"], ["--report", tmp_path / "out.html"]):
+        done = placewise("validate", table, "--fix", tmp_path / "clean.csv", *arguments)
+
+        assert done.returncode == 2
+        assert "split must be gallery or query, got 'train'" in done.stdout
+        assert done.stderr.splitlines()[-1].startswith("error: a clean manifest must have a photo left, got none of 1;")
+    assert "--fix" not in placewise("validate", table).stdout.splitlines()[-1]
+    assert (tmp_path / "out.html").exists()
+    assert not (tmp_path / "clean.csv").exists()
+
+
+def test_fix_says_when_no_query_is_left(tmp_path: Path, save_photo: Callable[..., Path]) -> None:
+    """A manifest without queries cannot be evaluated: it is to be divided anew."""
+    save_photo(tmp_path / "gallery" / "p" / "a.png", place=0)
+    (tmp_path / "query" / "p").mkdir(parents=True)
+    (tmp_path / "query" / "p" / "b.png").write_bytes((tmp_path / "gallery" / "p" / "a.png").read_bytes())
+
+    done = placewise("validate", tmp_path, "--fix", tmp_path / "clean.csv")
+
+    assert done.stdout.splitlines()[-1].endswith(f"; no query is left; type placewise split {tmp_path / 'clean.csv'}")
+
+
+def test_known_matches_that_are_lost_are_said(tmp_path: Path, save_photo: Callable[..., Path]) -> None:
+    """By --fix and by split, in the line that names the manifest."""
+    for name in ("0", "1", "2"):
+        save_photo(tmp_path / f"{name}.png", place=int(name))
+    (tmp_path / "frames.csv").write_text("path,frame\n0.png,0\n1.png,1\n2.png,2\n", encoding="utf-8")
+    (tmp_path / "positives.csv").write_text("frame,earlier_frame\n2,0\n", encoding="utf-8")
+
+    done = placewise("validate", tmp_path, "--fix", tmp_path / "clean.csv")
+
+    assert "; without the known matches of 1 photo, which a manifest cannot hold; " in done.stdout.splitlines()[-1]
+
+
+def test_names_of_files_do_not_command_the_terminal(tmp_path: Path, save_photo: Callable[..., Path]) -> None:
+    """Neither what to type next nor an error obeys an escape sequence in the name of a source."""
+    folder = tmp_path / "a\x1b[2Jb"
+    for place in range(3):
+        for view in range(3):
+            save_photo(folder / f"p{place}" / f"{view}.png", place=10 * place + view)
+
+    for arguments in (
+        ["validate", folder],
+        ["validate", folder, "--fix", folder / "clean.csv"],
+        ["split", folder],
+        ["split", folder],
+        ["validate", folder / "none"],
+    ):
+        done = placewise(*arguments)
+
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "\\x1b[2J" in done.stdout + done.stderr
+
+
 def test_split_without_a_name(leaking: Path) -> None:
-    """The manifest is split.csv in the folder, or beside the table with its name; it can be made again, and used."""
+    """The manifest is split.csv in the folder, or beside the table with its name; it is made again only on request."""
     first = placewise("split", leaking, "--open-set", "0.2", "--seed", "0")
-    again = placewise("split", leaking, "--open-set", "0.2", "--seed", "1")
+    written = (leaking / "split.csv").read_bytes()
+    again = placewise("split", leaking, "--seed", "1")
+    kept = (leaking / "split.csv").read_bytes()
+    forced = placewise("split", leaking, "--seed", "1", "--force")
     of_table = placewise("split", leaking / "split.csv")
 
-    assert (first.returncode, again.returncode, of_table.returncode) == (0, 0, 0)
+    assert (first.returncode, again.returncode, forced.returncode, of_table.returncode) == (0, 2, 0, 0)
+    assert again.stderr.startswith("error: a table must be new, got ")
+    assert written == kept
     assert first.stdout.splitlines()[-1].startswith(f"{leaking / 'split.csv'}: ")
     assert "1 left out; type placewise evaluate" in first.stdout
     assert placewise("validate", leaking / "split.csv").returncode == 0
     assert placewise("validate", leaking / "split-split.csv").returncode == 0
+
+
+def test_a_seed_below_zero_is_refused(leaking: Path) -> None:
+    """In one line that is no bug."""
+    done = placewise("split", leaking, "--seed", "-1")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Invalid value for '--seed': -1 is not in the range x>=0.")
 
 
 def test_split_does_not_replace_its_source(tiny_dataset: Path) -> None:
@@ -185,3 +264,36 @@ def test_split_does_not_replace_its_source(tiny_dataset: Path) -> None:
 
     assert done.returncode == 2
     assert tiny_dataset.read_bytes() == text
+
+
+def test_the_example_of_the_readme_is_what_is_printed(photos_root: Path) -> None:
+    """Line by line, down to the table."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    example = readme.split("$ placewise validate leaky\n")[1].split("```")[0]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "placewise", "validate", "leaky"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=photos_root,
+    )
+
+    assert done.stdout.startswith(example)
+
+
+def test_a_column_is_named_once(tmp_path: Path) -> None:
+    """Of two columns for one of ours neither would be meant for certain."""
+    done = placewise("validate", tmp_path, "--columns", "path=file,path=lab")
+
+    assert done.returncode == 2
+    assert done.stderr == "error: --columns must name each of our columns once, got 'path=file,path=lab'\n"
+
+
+def test_a_long_label_is_not_printed_at_length() -> None:
+    """Neither in a list of places nor as the name of a photo nor in what a finding says of itself."""
+    long = "x" * 100_000
+    found = (finding("bad_row", "error", long, detail=f"got {long}"), finding("missing", "error", "a", detail=long))
+
+    assert len(examination_text(Examination(2, 2, 0, found), Path("photos"))) < 5000
+    assert len(listed([long] * 9)) < 500

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from placewise.errors import PlacewiseError
     from placewise.evaluate import evaluate_source
     from placewise.evaluation import Evaluation
+    from placewise.findings_report import write_findings
     from placewise.gallery import Gallery
     from placewise.gallery_file import GalleryFile
     from placewise.indexing import index_source
@@ -57,6 +58,7 @@ _HOME = {
     "index_source": "indexing",
     "load_model": "models",
     "read_source": "sources",
+    "write_findings": "findings_report",
     "write_report": "report",
 }
 
@@ -102,5 +104,6 @@ __all__ = [
     "index_source",
     "load_model",
     "read_source",
+    "write_findings",
     "write_report",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from placewise.errors import OptionError, PlacewiseError
+from placewise.errors import OptionError, PlacewiseError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,7 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
     return _source_path(_columns(command))
 
 
+_force = click.option("--force", is_flag=True, help="Replace a table that is there under the name of what is written.")
 _gallery = click.option(
     "--gallery", "gallery_path", type=click.Path(path_type=Path), required=True, help="The gallery file."
 )
@@ -133,8 +135,12 @@ def app() -> None:
 @click.option(
     "--fix", "clean_path", type=click.Path(path_type=Path), metavar="OUT.csv", help="Write a clean manifest there."
 )
+@_force
+@click.option("--report", type=click.Path(path_type=Path), help="Write a self-contained HTML report here.")
 @_json
-def validate(source: Path, columns: str, min_side: int, clean_path: Path | None, as_json: bool) -> None:
+def validate(
+    source: Path, columns: str, min_side: int, clean_path: Path | None, force: bool, report: Path | None, as_json: bool
+) -> None:
     """Say what is wrong with a dataset, all of it in one run.
 
     Exits with 1 when there are errors, unless --fix has written a manifest without them.
@@ -142,27 +148,45 @@ def validate(source: Path, columns: str, min_side: int, clean_path: Path | None,
     \b
     Example: placewise validate photos
              placewise validate photos --fix photos/clean.csv
+             placewise validate photos --report out.html
 
     --fix leaves out bad rows and photos that cannot be decoded, keeps one of each file, and moves copies that are on
     both sides to the gallery; the same file with different places is left out. A column 'reason' says why a row is not
-    what it was, and OUT-dropped.csv names what was left out. Photos are never touched, nor is the source replaced.
+    what it was, and OUT-dropped.csv names what was left out. Photos are never touched, nor is the source replaced, nor
+    any other table without --force.
+
+    --report shows the findings and the photos concerned, copies side by side, places, sizes, formats and a map, in one
+    file that opens offline. It speaks of SOURCE as it is, also with --fix.
     """
     from placewise import cleaning, doctor, show_findings
+    from placewise.files import check_output
+    from placewise.findings_report import write_findings
 
     rows = _read(source, columns)
     if clean_path:
-        cleaning.check_clean(rows, clean_path, source_path=source)
+        cleaning.check_clean(rows, clean_path, source_path=source, force=force)
+    if report:
+        check_output(report, ".html")
     with _progress() as progress:
         examination = doctor.examine(rows, min_side=min_side, on_progress=progress.stage("validating"))
     cleaned = None
+    refusal: SourceError | None = None
     if clean_path:
-        cleaned = clean_path, cleaning.clean(rows, examination)
-        cleaning.write_clean(rows, cleaned[1], clean_path)
+        try:
+            cleaned = clean_path, cleaning.clean(rows, examination)
+            cleaning.write_clean(rows, cleaned[1], clean_path, force=force)
+        except SourceError as error:  # nothing is left: what was found says why
+            refusal = error
     if as_json:
         fixed = {"fixed": show_findings.cleaned_json(*cleaned)} if cleaned else {}
         _print({"source": rows.shown, **doctor.to_json(examination), **fixed})
     else:
         _print(f"{rows.shown}\n\n{show_findings.examination_text(examination, source, cleaned, columns=columns)}")
+    if report:
+        write_findings(examination, rows, report, command=shlex.join(["placewise", *sys.argv[1:]]))
+        click.echo(f"report: {report}", err=as_json)
+    if refusal:
+        raise refusal
     if examination.has_errors and not cleaned:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
@@ -172,12 +196,18 @@ def validate(source: Path, columns: str, min_side: int, clean_path: Path | None,
 @click.argument("out", type=click.Path(path_type=Path), required=False)
 @click.option("--open-set", default=0.2, show_default=True, help="The share of places that the gallery is not to hold.")
 @click.option("--queries", default=0.3, show_default=True, help="The share of the other places' photos that ask.")
-@click.option("--seed", default=0, show_default=True, help="Another seed, another division.")
-def split(source: Path, columns: str, out: Path | None, open_set: float, queries: float, seed: int) -> None:
+@click.option(
+    "--seed", default=0, type=click.IntRange(min=0), show_default=True, help="Another seed, another division."
+)
+@_force
+def split(
+    source: Path, columns: str, out: Path | None, open_set: float, queries: float, seed: int, force: bool
+) -> None:
     """Write a manifest that divides photos anew into gallery, known and open-set queries.
 
-    Copies of one picture and frames of one sequence stay on one side, so that nothing leaks. Without OUT it is
-    split.csv in the folder SOURCE, or NAME-split.csv beside the file SOURCE.
+    Copies of one picture and frames of one sequence stay on one side, so that nothing leaks. Where photos have no
+    places, whole sequences are divided, or else positions stand for places. Without OUT the manifest is split.csv in
+    the folder SOURCE, or NAME-split.csv beside the file SOURCE.
 
     \b
     Example: placewise split photos --open-set 0.2 --seed 0
@@ -188,12 +218,12 @@ def split(source: Path, columns: str, out: Path | None, open_set: float, queries
 
     rows = _read(source, columns)
     out = out or (source / "split.csv" if source.is_dir() else source.with_name(f"{source.stem}-split.csv"))
-    check_manifest(rows, out, source_path=source)
+    check_manifest(rows, out, source_path=source, force=force)
     with _progress() as progress:
         photos = split_source(
             rows, open_set=open_set, queries=queries, seed=seed, on_progress=progress.stage("reading")
         )
-    write_manifest(rows, photos, out)
+    write_manifest(rows, photos, out, force=force)
     _print(f"{rows.shown}\n{show_findings.split_text(rows, photos, out)}")
 
 
@@ -252,7 +282,7 @@ def index(
     text = f"{rows.shown}\n{show.indexed_text(indexed, gallery_path, held)}"
     _print({"source": rows.shown, **show.indexed_json(indexed, held)} if as_json else text)
     for row in rows.bad_rows:
-        click.echo(f"left out: {row.detail}", err=True)
+        _say(f"left out: {row.detail}")
     _complain(indexed.failures)
     _note(stale)
     if indexed.failures or rows.bad_rows:
@@ -393,6 +423,7 @@ def evaluate(
     from placewise import show
     from placewise.evaluate import evaluate_source
     from placewise.evaluation import to_json
+    from placewise.figures import figures_json, figures_of
     from placewise.files import check_output
     from placewise.openset import Aim
     from placewise.report import write_report
@@ -415,9 +446,12 @@ def evaluate(
             answers=answers,
             on_progress=progress.show,
         )
-    _print(to_json(evaluation) if as_json else f"{rows.shown}\n{show.evaluation_text(evaluation)}")
+    if as_json:
+        _print({**to_json(evaluation), **figures_json(figures_of(evaluation, rows))})
+    else:
+        _print(f"{rows.shown}\n{show.evaluation_text(evaluation)}")
     if report:
-        write_report(evaluation, rows, report)
+        write_report(evaluation, rows, report, command=shlex.join(["placewise", *sys.argv[1:]]))
         click.echo(f"report: {report}", err=as_json)
     _complain(evaluation.failures)
     if evaluation.failures:
@@ -701,6 +735,10 @@ def _read(path: Path, columns: str) -> Source:
     if not all(ours and theirs for ours, _, theirs in pairs):
         message = f"--columns must be pairs like place=landmark_id, separated by commas, got {columns!r}"
         raise OptionError(message)
+    names = [ours.strip() for ours, *_ in pairs]
+    if len(set(names)) < len(names):
+        message = f"--columns must name each of our columns once, got {columns!r}"
+        raise OptionError(message)
     return read_source(path, columns={ours.strip(): theirs.strip() for ours, _, theirs in pairs})
 
 
@@ -778,7 +816,14 @@ def _note(caution: str) -> None:
 
 def _complain(failures: Sequence[Failure]) -> None:
     for failure in failures:
-        click.echo(f"left out: {failure.photo.path}: {failure.reason}", err=True)
+        _say(f"left out: {failure.photo.path}: {failure.reason}")
+
+
+def _say(message: str) -> None:
+    """One line on standard error that a terminal does not obey: names of files may hold anything."""
+    from placewise.page import plain
+
+    click.echo(plain(" ".join(message.splitlines())), err=True)
 
 
 # ---- the one place where errors become exit codes --------------------------------------------------------------------
@@ -817,7 +862,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _refuse(message: str) -> int:
-    click.echo("error: " + " ".join(message.splitlines()), err=True)
+    _say(f"error: {message}")
     return _REFUSED
 
 

@@ -123,6 +123,7 @@ class Source:
         bad_rows: a finding for each that cannot.
         positives: path → the gallery photos that show the same, where a format says so instead of naming places.
         grades: query → its gallery photos by grade, where a format has grades; ``positives`` are easy and hard ones.
+        skipped: findings about pictures in the folder that are no part of it.
         shown: what it is taken for, in one line.
     """
 
@@ -131,6 +132,7 @@ class Source:
     bad_rows: tuple[Finding, ...] = ()
     positives: Mapping[PurePosixPath, tuple[PurePosixPath, ...]] = field(default_factory=dict)
     grades: Mapping[PurePosixPath, Grades] = field(default_factory=dict)
+    skipped: tuple[Finding, ...] = ()
     shown: str = field(default="", compare=False)
 
     def file(self, photo: Photo) -> Path:

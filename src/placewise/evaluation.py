@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from placewise.core import Hit, ModelCard, Photo
     from placewise.embed import Failure
-    from placewise.metrics import OpenSetCounts, Reliability, RiskCoverage
+    from placewise.metrics import Interval, OpenSetCounts, Reliability, RiskCoverage
     from placewise.openset import Calibration
 
 
@@ -37,6 +37,7 @@ class QueryResult:
         confidence: what tau is compared with; -1, below every tau, where no hit has a place.
         place: what would be answered: the place of the best hit that has one.
         reason: why it was accepted or not, in one line.
+        first_right: the best hit that is a positive, at the first of the positive ranks; None where it was not kept.
     """
 
     query: Photo
@@ -46,6 +47,7 @@ class QueryResult:
     confidence: float
     place: str | None
     reason: str
+    first_right: Hit | None = None
 
     @property
     def similarity(self) -> float:
@@ -80,6 +82,8 @@ class Evaluation:
         seconds: wall time of each stage.
         computed: photos the network was run for; the others came from the cache.
         failures: photos that could not be embedded.
+        protocol: what counts as right, in one line.
+        intervals: what each metric may be on other places, by the metric's name.
     """
 
     records: int
@@ -98,6 +102,8 @@ class Evaluation:
     seconds: dict[str, float]
     computed: int
     failures: tuple[Failure, ...]
+    protocol: str = "place labels"
+    intervals: dict[str, Interval] = field(default_factory=dict)
 
     @property
     def open_set_queries(self) -> int:

@@ -28,7 +28,7 @@ def check_output(path: Path, suffix: str) -> None:
     if not os.access(path.parent, os.W_OK):
         message = f"an output file must lie in a folder that may be written, got {path}; name another"
         raise OptionError(message)
-    if path.is_dir() or (path.exists() and path.suffix.lower() != suffix):
+    if path.exists() and (not path.is_file() or path.suffix.lower() != suffix):  # a pipe would wait for a reader
         message = f"an output file must be new or end in {suffix} to be replaced, got {path}; name another"
         raise OptionError(message)
 

@@ -1,4 +1,4 @@
-"""Photos → a manifest: what is written here, `placewise.sources` reads back as it was."""
+"""Photos → a manifest: what is written here, `placewise.sources` reads back as it was. Nothing is replaced unasked."""
 
 from __future__ import annotations
 
@@ -20,28 +20,33 @@ DROPPED = ("path", "place", "split", _REASON)
 """The columns of what was left out."""
 
 
-def check_manifest(source: Source, path: Path, *, source_path: Path) -> None:
+def check_manifest(source: Source, path: Path, *, source_path: Path, force: bool = False) -> None:
     """Refuse a manifest before the work that fills it is done.
-
-    A table that is there already is replaced only if Placewise wrote it, and never while it is the source itself.
 
     Args:
         source: what the manifest will name photos of.
         path: where it is to be.
-        source_path: where the source was read from, a file or a folder.
+        source_path: where the source was read from, a file or a folder; it is never replaced.
+        force: replace a table that is there.
 
     Raises:
         OptionError: if it cannot be there.
     """
-    _check_table(path)
+    check_output(path, ".csv")
     _below(source, path)
     if path.exists() and any(one.exists() and one.samefile(path) for one in (source_path, source_path / MANIFEST)):
         message = f"a manifest must not replace the source that it is made from, got {path}; name another file"
         raise OptionError(message)
+    _check_table(path, force=force)
 
 
 def write_manifest(
-    source: Source, photos: Sequence[Photo], path: Path, *, reasons: Mapping[PurePosixPath, str] | None = None
+    source: Source,
+    photos: Sequence[Photo],
+    path: Path,
+    *,
+    reasons: Mapping[PurePosixPath, str] | None = None,
+    force: bool = False,
 ) -> None:
     """Write photos of a source as a manifest, whole or not at all.
 
@@ -50,18 +55,20 @@ def write_manifest(
         photos: the rows.
         path: the file.
         reasons: by photo's path, why a row is not what it was; if given, there is a column for them.
+        force: replace a table that is there.
 
     Raises:
-        OptionError: if the file cannot be written, is no ``.csv``, or lies where it cannot name the photos.
+        OptionError: if the file cannot be written, is there already, is no ``.csv``, or lies where it cannot name the
+            photos.
     """
-    _check_table(path)
     below = _below(source, path)
     rows = [[*_cells(photo, below), *([] if reasons is None else [reasons.get(photo.path, "")])] for photo in photos]
-    write_table(path, _COLUMNS if reasons is None else (*_COLUMNS, _REASON), rows)
+    write_table(path, _COLUMNS if reasons is None else (*_COLUMNS, _REASON), rows, force=force)
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table, whole or not at all."""
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]], *, force: bool = False) -> None:
+    """Write a table, whole or not at all, and over another one only with ``force``."""
+    _check_table(path, force=force)
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -76,22 +83,21 @@ def dropped_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}-dropped.csv")
 
 
-def _check_table(path: Path) -> None:
-    """Refuse to replace a table that Placewise did not write."""
+def free_path(path: Path) -> Path:
+    """A name for a manifest under which neither it nor the table beside it is there: the path, or one with a number."""
+    names = (path, *(path.with_name(f"{path.stem}-{number}.csv") for number in range(2, 1000)))
+    return next((name for name in names if not (name.exists() or dropped_path(name).exists())), path)
+
+
+def _check_table(path: Path, *, force: bool) -> None:
+    """Refuse a name that is no table's, and to replace a table: its rows may be somebody's work."""
     check_output(path, ".csv")
     if path.suffix.lower() != ".csv":
         message = f"a manifest must end in .csv, got {path}; name another file"
         raise OptionError(message)
-    if path.exists() and not _is_ours(path):
-        message = f"a table that is replaced must be one that placewise wrote, got {path}; name another file"
+    if path.exists() and not force:
+        message = f"a table must be new, got {path}, which is there; name another file, or add --force to replace it"
         raise OptionError(message)
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a table's header is one of those that are written here."""
-    with path.open("rb") as file:
-        header = file.readline(1000).decode("utf-8", "replace").strip()
-    return header in {",".join(_COLUMNS), ",".join((*_COLUMNS, _REASON)), ",".join(DROPPED)}
 
 
 def _below(source: Source, path: Path) -> PurePosixPath:

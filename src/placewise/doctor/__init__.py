@@ -47,8 +47,8 @@ class Examination:
         records: Rows of the source, bad ones included.
         gallery: Usable rows of the gallery, whatever state their files are in.
         query: Usable rows of the queries.
-        findings: Everything found: rows, then photos in the order of the source, then copies, then what only shows
-            when all photos are seen together.
+        findings: Everything found: rows, pictures skipped, then photos in the order of the source, then copies, then
+            what only shows when all photos are seen together.
         facts: What was seen of each photo, in the order of the source.
         groups: Copies of one picture, both the same file and nearly the same; frames of one sequence are none.
     """
@@ -110,6 +110,7 @@ def examine(
     facts = tuple(seen.facts for seen in looks)
     findings = (
         *source.bad_rows,
+        *source.skipped,
         *(seen.finding for seen in looks if seen.finding is not None),
         *copies,
         *judge_pictures(facts),

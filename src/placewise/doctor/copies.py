@@ -68,8 +68,10 @@ def find_copies(looks: Sequence[Look], threshold: float) -> tuple[tuple[Group, .
     there = [look for look in looks if look.facts.digest is not None]
     photos = [look.facts.photo for look in there]
     contents = _contents(there)
-    pairs = _near(there, contents, threshold)
-    within = np.array([_one_sequence(photos[one], photos[other]) for one, other in pairs.tolist()], dtype=bool)
+    sequences = _sequences(photos)
+    pairs = _near(there, contents, sequences, threshold)
+    one, other = sequences[pairs].T
+    within = (one == other) & (one >= 0)
     groups = tuple(
         Group(tuple(photos[row] for row in rows), tuple(int(contents[row]) for row in rows))
         for rows in connected(len(there), contents, pairs[~within])
@@ -90,22 +92,32 @@ def _contents(looks: Sequence[Look]) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(look.facts.digest, len(numbers)) for look in looks], dtype=np.int64)
 
 
-def _near(looks: Sequence[Look], contents: NDArray[np.int64], threshold: float) -> NDArray[np.int64]:
-    """Pairs ``(P, 2)`` of rows that are nearly the same; of the same files, one in each split stands for all."""
-    first: dict[tuple[int, str], int] = {}
+def _sequences(photos: Sequence[Photo]) -> NDArray[np.int64]:
+    """Numbers ``(N,)`` of the sequences of photos; -1 for what is no frame."""
+    numbers: dict[str, int] = {}
+    return np.array(
+        [-1 if photo.sequence is None else numbers.setdefault(photo.sequence, len(numbers)) for photo in photos],
+        dtype=np.int64,
+    )
+
+
+def _near(
+    looks: Sequence[Look], contents: NDArray[np.int64], sequences: NDArray[np.int64], threshold: float
+) -> NDArray[np.int64]:
+    """Pairs ``(P, 2)`` of rows that are nearly the same.
+
+    Of the same files, one stands for all in each split and in each sequence.
+    """
+    first: dict[tuple[int, str, int], int] = {}
     for row, look in enumerate(looks):
         if look.outline is not None:
-            first.setdefault((int(contents[row]), look.facts.photo.split), row)
+            first.setdefault((int(contents[row]), look.facts.photo.split, int(sequences[row])), row)
     rows = np.array(sorted(first.values()), dtype=np.int64)
     if len(rows) < 2:
         return np.empty((0, 2), dtype=np.int64)
     outlines = np.stack([outline for row in rows if (outline := looks[row].outline) is not None])
     in_gallery = np.array([looks[row].facts.photo.split == "gallery" for row in rows])
-    return rows[near_pairs(outlines, contents[rows], in_gallery, threshold=threshold)]
-
-
-def _one_sequence(one: Photo, other: Photo) -> bool:
-    return one.sequence is not None and one.sequence == other.sequence
+    return rows[near_pairs(outlines, contents[rows], in_gallery, threshold=threshold, sequences=sequences[rows])]
 
 
 def _duplicates(group: Group) -> Iterator[Finding]:

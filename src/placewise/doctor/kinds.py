@@ -6,10 +6,13 @@ look; an info is worth knowing, and sound data may well have it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from placewise.core import Finding, Photo, Severity
+from placewise.core import Finding, Photo, Position, Severity
+from placewise.sources.files import listed
+
+__all__ = ["BY_NAME", "KINDS", "TABLE", "Kind", "counted", "finding", "is_null", "listed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Kind:
 
 TABLE = (
     Kind("bad_row", "error", "a row of the source that cannot be used", "correct or remove the row"),
+    Kind("skipped", "warning", "pictures in the folder are no part of the source", "move or convert them"),
     Kind("missing", "error", "the photo's file does not exist", "correct the path, or drop the row (--fix)"),
     Kind("unreadable", "error", "the file is no photo, or cannot be read", "replace the file, or drop the row (--fix)"),
     Kind("truncated", "error", "the file is cut off or damaged", "copy it again, or drop the row (--fix)"),
@@ -71,8 +75,6 @@ KINDS = tuple(kind.name for kind in TABLE)
 BY_NAME = {kind.name: kind for kind in TABLE}
 """The same, by name."""
 
-_NAMES_SHOWN = 4
-
 
 def finding(kind: str, photos: Iterable[Photo], detail: str, severity: Severity | None = None) -> Finding:
     """A finding about photos, as severe as its kind unless said otherwise."""
@@ -84,7 +86,6 @@ def counted(count: int) -> str:
     return f"{count} {'photo' if count == 1 else 'photos'}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
+def is_null(where: Position | None) -> bool:
+    """Whether a position is latitude 0 and longitude 0, which receivers without a fix report."""
+    return where is not None and where.lat == where.lon == 0

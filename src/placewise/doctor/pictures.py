@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from placewise.core import Finding, Photo
-from placewise.doctor.kinds import counted, finding
+from placewise.doctor.kinds import counted, finding, is_null
 from placewise.doctor.look import PhotoFacts
+from placewise.sources.files import ENDINGS, SUFFIXES
 
 _WIDEST = 4.0
 """Sides beyond this ratio: a network that looks at a square in the middle sees less than a quarter of the photo."""
@@ -19,21 +20,6 @@ _SIZES_APART = 4.0
 
 _SPLITS_APART = 2.0
 """The typical sizes of gallery and queries differ by this factor: each query is compared across it."""
-
-_ENDINGS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "WebP": (".webp",),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "AVIF": (".avif", ".heif"),
-    "HEIC": (".heic", ".heif"),
-}
-"""How the names of each format end; other endings promise nothing."""
-
-_PROMISES = frozenset().union(*_ENDINGS.values())
 
 
 def judge_pictures(facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
@@ -72,7 +58,7 @@ def _wrong_extension(facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
     found: defaultdict[tuple[str, str], list[Photo]] = defaultdict(list)
     for fact in facts:
         suffix = fact.photo.path.suffix.lower()
-        if suffix in _PROMISES and suffix not in _ENDINGS.get(fact.format, suffix):
+        if suffix in SUFFIXES and suffix not in ENDINGS.get(fact.format, suffix):
             found[suffix, fact.format].append(fact.photo)
     for (suffix, name), photos in found.items():
         detail = f"{counted(len(photos))} named {suffix} but {name} inside: read all the same; rename for other tools"
@@ -115,7 +101,7 @@ def _mixed_resolutions(facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
 
 
 def _gps_present(facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
-    found = [fact.photo for fact in facts if fact.has_gps]
+    found = [fact.photo for fact in facts if fact.has_gps and not is_null(fact.position)]
     if found:
         detail = f"in {counted(len(found))} EXIF data tell where it was taken: think of that before you share the files"
         yield finding("gps_present", found, detail)

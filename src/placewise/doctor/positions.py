@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.core import Finding, Photo, Position
-from placewise.doctor.kinds import counted, finding, listed
+from placewise.doctor.kinds import counted, finding, is_null, listed
 from placewise.doctor.look import PhotoFacts
 from placewise.openset.places import MATCH_M, points_of
 
@@ -54,14 +54,14 @@ def _no_positions(facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
     if rows:
         detail = f"{counted(len(rows))} at latitude 0 and longitude 0, where nobody was: correct or empty the cells"
         yield finding("bad_position", rows, detail)
-    exif = [
-        fact.photo
-        for fact in facts
-        if (fact.has_gps and fact.position is None) or (is_null(fact.position) and not is_null(fact.photo.position))
-    ]
+    exif = [fact.photo for fact in facts if fact.has_gps and fact.position is None]
     if exif:
-        detail = f"{counted(len(exif))} with a position in EXIF that is none, or is (0, 0): state it in a manifest"
+        detail = f"{counted(len(exif))} with a position in EXIF that is none: state it in a manifest"
         yield finding("bad_position", exif, detail)
+    unfixed = [fact.photo for fact in facts if is_null(fact.position) and fact.photo.position is None]
+    if unfixed:
+        detail = f"{counted(len(unfixed))} with (0, 0) in EXIF, of a receiver without a fix: not used as a position"
+        yield finding("bad_position", unfixed, detail, "info")
 
 
 def _exif_conflicts(facts: Sequence[PhotoFacts]) -> Iterator[Finding]:
@@ -145,11 +145,6 @@ def _around(cell: _Cell) -> list[_Cell]:
     """A cube and its 26 neighbours."""
     x, y, z = cell
     return [(x + dx, y + dy, z + dz) for dx, dy, dz in itertools.product((-1, 0, 1), repeat=3)]
-
-
-def is_null(where: Position | None) -> bool:
-    """Whether a position is latitude 0 and longitude 0, which receivers without a fix report."""
-    return where is not None and where.lat == where.lon == 0
 
 
 def _apart(found: Sequence[tuple[str, float, list[Photo]]]) -> str:

@@ -10,6 +10,7 @@ The laws of this module:
 """
 
 from placewise.metrics.calibration import Reliability, RiskCoverage, reliability, risk_coverage
+from placewise.metrics.curves import Curve, answer_curve, oscr_curve, recall_curve, roc_curve, unknown_curve
 from placewise.metrics.open_set import (
     OpenSetCounts,
     auroc,
@@ -24,11 +25,13 @@ from placewise.metrics.resampling import Interval, bootstrap
 from placewise.metrics.retrieval import Ranks, average_precision, mean_average_precision, recall_at_k
 
 __all__ = [
+    "Curve",
     "Interval",
     "OpenSetCounts",
     "Ranks",
     "Reliability",
     "RiskCoverage",
+    "answer_curve",
     "auroc",
     "average_precision",
     "bootstrap",
@@ -38,8 +41,12 @@ __all__ = [
     "mean_average_precision",
     "open_set_counts",
     "oscr",
+    "oscr_curve",
     "recall_at_k",
+    "recall_curve",
     "reliability",
     "risk_coverage",
+    "roc_curve",
+    "unknown_curve",
     "wrong_place_rate",
 ]

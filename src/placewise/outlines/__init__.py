@@ -18,6 +18,7 @@ that came by again, are called nearly the same, and truly are.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from placewise.core import Image
 from placewise.machine import usable_cores
 from placewise.outlines.alignment import similarities
-from placewise.outlines.groups import Groups
+from placewise.outlines.groups import Ties
 from placewise.outlines.views import Candidates, candidates, motions, oriented
 
 SIDE = 64  # pixels of an outline's side
@@ -50,54 +51,69 @@ def is_blank(outline: NDArray[np.uint8]) -> bool:
 
 
 def near_pairs(
-    outlines: NDArray[np.uint8], contents: NDArray[np.int64], in_gallery: NDArray[np.bool_], *, threshold: float
+    outlines: NDArray[np.uint8],
+    contents: NDArray[np.int64],
+    in_gallery: NDArray[np.bool_],
+    *,
+    threshold: float,
+    sequences: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Pairs ``(P, 2)`` of near-duplicates, first index below second, enough to connect every group of them.
 
     Two of a group that other pairs connect need not be a pair themselves, so that the time and the number of pairs
-    grow no faster where all photos are alike, as in a video.
+    grow no faster where all photos are alike, as in a video. Of sequences there are as many pairs as it takes to
+    connect the groups without those within a sequence, too, by at least one frame of each sequence in each split.
 
     Args:
         outlines: ``(N, 64, 64)``, none of them blank.
         contents: ``(N,)`` numbers of the files' contents; equal ones are not paired.
         in_gallery: ``(N,)``; every outline keeps its best partners in the gallery and among the queries.
         threshold: the similarity after alignment, above 0 and up to 1, from which a pair counts.
+        sequences: ``(N,)`` numbers of the sequences of which they are frames; -1, as is the default, for others.
     """
-    groups = Groups(len(outlines))
-    equal, members = _equal_pairs(outlines, contents, in_gallery)
-    groups.join(equal)
+    sequences = np.full(len(outlines), -1) if sequences is None else sequences
+    ties = Ties(sequences)
+    equal, members = _equal_pairs(outlines, contents, in_gallery, sequences)
+    ties.join(equal)
     found = [equal]
     # A group's nearest may all be of the group itself. Hence groups are compared again, by their first members, as
     # long as they become fewer: by half each time.
     while len(members) > 1:
         likely = candidates(outlines, contents, in_gallery, members)
-        pairs = _joining_pairs(outlines, likely, groups, threshold)
+        pairs = _joining_pairs(outlines, likely, ties, threshold)
         found.append(pairs)
-        members = np.unique([groups.first(int(one)) for one in pairs[:, 0]]).astype(np.int64)
+        members = np.unique([ties.groups.first(int(one)) for one in pairs[:, 0]]).astype(np.int64)
+    firsts = ties.firsts(in_gallery)  # the nearest of a frame may all be of its own sequence
+    if len(firsts) > 1:
+        found.append(_joining_pairs(outlines, candidates(outlines, contents, in_gallery, firsts), ties, threshold))
     near: NDArray[np.int64] = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
     return near
 
 
 def _equal_pairs(
-    outlines: NDArray[np.uint8], contents: NDArray[np.int64], in_gallery: NDArray[np.bool_]
+    outlines: NDArray[np.uint8],
+    contents: NDArray[np.int64],
+    in_gallery: NDArray[np.bool_],
+    sequences: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs ``(P, 2)`` of each outline and the first that equals it, and the first of each in each split."""
-    first: dict[bytes, int] = {}
-    first_of_split: dict[tuple[bytes, bool], int] = {}
-    pairs: list[tuple[int, int]] = []
+    """Pairs ``(P, 2)`` that connect equal outlines, and of each the first in each split and each sequence."""
+    equals: defaultdict[bytes, list[int]] = defaultdict(list)
+    first: dict[tuple[bytes, bool, int], int] = {}
     for number, picture in enumerate(outlines):
         digest = hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
-        one = first.setdefault(digest, number)
-        first_of_split.setdefault((digest, bool(in_gallery[number])), number)
-        if contents[one] != contents[number]:
-            pairs.append((one, number))
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2), np.array(sorted(first_of_split.values()), dtype=np.int64)
+        equals[digest].append(number)
+        first.setdefault((digest, bool(in_gallery[number]), int(sequences[number])), number)
+    pairs: list[tuple[int, int]] = []
+    for one, *others in equals.values():
+        alien = [number for number in others if sequences[number] < 0 or sequences[number] != sequences[one]]
+        pairs += [(one, number) for number in others]
+        pairs += [(alien[0], number) for number in others if alien and sequences[number] == sequences[one] >= 0]
+    unlike = [(one, other) for one, other in pairs if contents[one] != contents[other]]
+    return np.array(unlike, dtype=np.int64).reshape(-1, 2), np.array(sorted(first.values()), dtype=np.int64)
 
 
-def _joining_pairs(
-    outlines: NDArray[np.uint8], found: Candidates, groups: Groups, threshold: float
-) -> NDArray[np.int64]:
-    """Near-duplicates ``(P, 2)`` among candidates that were not in one group; they are joined.
+def _joining_pairs(outlines: NDArray[np.uint8], found: Candidates, ties: Ties, threshold: float) -> NDArray[np.int64]:
+    """Near-duplicates ``(P, 2)`` among candidates that were not connected; they are joined.
 
     Best partners come first, so that of the others only those are aligned whose groups are not yet joined.
     """
@@ -105,10 +121,10 @@ def _joining_pairs(
     for rank in np.unique(found.rank):
         ranked = found.of(found.rank == rank)
         pairs = np.column_stack((ranked.seen, ranked.fixed))
-        apart = groups.apart(pairs)
+        apart = ties.apart(pairs)
         pairs, views = pairs[apart], ranked.view[apart]
         near.append(pairs[_similarities(outlines, pairs, views, threshold) >= threshold])
-        groups.join(near[-1])
+        ties.join(near[-1])
     return np.concatenate(near)
 
 

@@ -45,7 +45,7 @@ def read_source(path: Path | str, *, columns: Mapping[str, str] | None = None) -
     """
     path = Path(path)
     try:
-        if columns:
+        if columns and (path.is_file() or path.is_dir()):
             return _shown("table", table.read(path, columns))
         for kind, recognises, read in _READERS:
             if recognises(path):
@@ -70,6 +70,7 @@ def _shown(kind: str, source: Source) -> Source:
         _counted(len({photo.sequence for photo in source.photos} - {None}), "sequence"),
         _counted(len(source.positives), "photo with known matches", "photos with known matches"),
         _counted(len(source.bad_rows), "bad row"),
+        _counted(sum(len(finding.photos) for finding in source.skipped), "picture skipped", "pictures skipped"),
     ]
     what = ", ".join(fact for fact in facts if not fact.startswith("0 "))
     return dataclasses.replace(source, shown=f"{source.shown or kind}: {what or 'nothing'}")

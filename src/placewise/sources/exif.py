@@ -26,4 +26,5 @@ def where_and_when(path: Path) -> tuple[Position | None, str]:
         facts = images.read_facts(path)
     except ImageError:  # the doctor will say what is wrong with it
         return None, ""
-    return facts.position, facts.taken
+    where = facts.position
+    return None if where is not None and where.lat == where.lon == 0 else where, facts.taken  # (0, 0): without a fix

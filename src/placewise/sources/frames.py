@@ -21,7 +21,7 @@ def read(folder: Path) -> Source:
     """Read the frames as one sequence, and for each frame the earlier ones that show the same."""
     photos: dict[int, Photo] = {}
     bad_rows: list[Finding] = []
-    for line, (name, frame) in _columns(folder / _FRAMES, ("path", "frame")):
+    for line, (name, frame) in _columns(folder / _FRAMES, ("path", "frame"), bad_rows):
         try:
             photo = Photo(path_of(name), "gallery", sequence=folder.resolve().name, frame=_whole(frame))
             if _whole(frame) in photos:
@@ -32,7 +32,7 @@ def read(folder: Path) -> Source:
             bad_rows.append(bad_row(name, f"{_FRAMES}, line {line}: {error}; correct or remove the row"))
     positives: dict[PurePosixPath, list[PurePosixPath]] = {}
     if (folder / _POSITIVES).is_file():
-        for line, pair in _columns(folder / _POSITIVES, ("frame", "earlier_frame")):
+        for line, pair in _columns(folder / _POSITIVES, ("frame", "earlier_frame"), bad_rows):
             try:
                 late, early = (photos[_whole(number)].path for number in pair)
                 positives.setdefault(late, []).append(early)
@@ -43,8 +43,8 @@ def read(folder: Path) -> Source:
     return Source(folder, tuple(photos.values()), tuple(bad_rows), positives=matches)
 
 
-def _columns(file: Path, names: tuple[str, str]) -> list[tuple[int, tuple[str, str]]]:
-    header, rows = table(file)
+def _columns(file: Path, names: tuple[str, str], bad_rows: list[Finding]) -> list[tuple[int, tuple[str, str]]]:
+    header, rows = table(file, bad_rows)
     if not set(names) <= set(header):
         message = f"{str(file)!r} must have the columns {','.join(names)}, got {','.join(header)[:200]!r}; add them"
         raise SourceError(message)

@@ -19,7 +19,7 @@ _PLACE = ("place", "label", "place_id", "landmark_id", "class")
 
 
 def recognises(path: Path) -> bool:
-    """A folder with metadata, or with folders that have it."""
+    """A folder with metadata that name files, or with folders that have it."""
     return path.is_dir() and bool(_metadata(path))
 
 
@@ -30,7 +30,7 @@ def read(folder: Path) -> Source:
     for file in _metadata(folder):
         below = PurePosixPath(file.parent.relative_to(folder).as_posix())
         split = _SPLITS.get(below.parts[0].lower(), "gallery") if below.parts else None
-        for line, fields in _rows(file):
+        for line, fields in _rows(file, bad_rows):
             try:
                 photo = _photo(fields, below, split)
                 if photo.path in photos:
@@ -45,15 +45,20 @@ def read(folder: Path) -> Source:
 
 def _metadata(folder: Path) -> list[Path]:
     places = [folder, *sorted(entry for entry in folder.iterdir() if entry.name.lower() in _SPLITS)]
-    return [place / name for place in places for name in _NAMES if (place / name).is_file()]
+    return [place / name for place in places for name in _NAMES if _names_files(place / name)]
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _names_files(file: Path) -> bool:
+    """Whether metadata begin with the names of files: others that are called so speak of something else."""
+    if not file.is_file():
+        return False
+    with file.open(encoding="utf-8-sig", errors="replace") as opened:
+        return "file_name" in opened.readline(65_536).lower()
+
+
+def _rows(file: Path, bad_rows: list[Finding]) -> Iterator[tuple[int, dict[str, Any]]]:
     if file.suffix == ".csv":
-        header, rows = table(file)
-        if "file_name" not in header:
-            message = f"{str(file)!r} must have a column file_name, got {','.join(header)[:200]!r}; add it"
-            raise SourceError(message)
+        header, rows = table(file, bad_rows)
         yield from ((line, dict(zip(header, row, strict=False))) for line, row in rows)
         return
     for number, text in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):

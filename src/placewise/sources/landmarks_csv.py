@@ -25,11 +25,11 @@ def recognises(path: Path) -> bool:
 
 def read(path: Path) -> Source:
     """Read one table; the photos of a table of queries are queries, others are gallery photos."""
-    header, rows = table(path)
+    bad_rows: list[Finding] = []
+    header, rows = table(path, bad_rows)
     column = next(name for name in _PLACES if name in header)
     split: Split = "query" if any(part in path.stem.lower() for part in _QUERIES) else "gallery"
     photos: dict[PurePosixPath, Photo] = {}
-    bad_rows: list[Finding] = []
     for line, row in rows:
         cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
         name = cells.get("id", "")
@@ -37,6 +37,10 @@ def read(path: Path) -> Source:
             bad_rows.append(bad_row(name, f"line {line}: id must be three or more letters and digits, got {name!r}"))
             continue
         file = _file(path.parent, name)
+        if file in photos:
+            detail = f"line {line}: id must not repeat, got {name!r} again; correct or remove the row"
+            bad_rows.append(bad_row(name, detail))
+            continue
         # Several landmarks: the first one stands for the place. None: an open-set query.
         photos[file] = Photo(file, split, cells.get(column, "").split(" ")[0] or None)
     return Source(path.parent, tuple(photos.values()), tuple(bad_rows))

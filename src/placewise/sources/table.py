@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -17,6 +17,12 @@ from placewise.sources.utm import position_of
 MANIFEST = "manifest.csv"
 REQUIRED = ("path", "place", "split")
 OPTIONAL = ("lat", "lon", "heading", "sequence", "frame", "utm_east", "utm_north", "utm_zone")
+_ALIASES = {
+    "path": ("file", "filename", "file_name", "filepath", "image", "image_path", "img", "relpath", "photo", "name"),
+    "place": ("label", "lab", "landmark", "landmark_id", "place_id", "class", "category", "location"),
+    "split": ("subset", "set", "partition"),
+}
+"""What other tables may call our columns."""
 _SPLITS: dict[str, Split] = {"gallery": "gallery", "query": "query"}
 _MAX_FRAME = 2**63 - 1  # what a gallery file can store
 _Value = TypeVar("_Value")
@@ -35,21 +41,17 @@ def read(path: Path, columns: Mapping[str, str] | None = None) -> Source:
         columns: our name of a column → the table's.
     """
     path = path / MANIFEST if path.is_dir() else path
-    header, rows = table(path)
-    header = _renamed(header, columns or {}, path)
+    bad_rows: list[Finding] = []
+    written, rows = table(path, bad_rows)
+    header = _renamed(written, columns or {}, path)
     in_gallery = {"split": "gallery"} if columns and "split" not in header else {}
     if not {*REQUIRED} - {*in_gallery} <= {*header} or len(set(header) - {""}) < sum(name != "" for name in header):
-        message = (
-            f"the manifest {str(path)!r} must start with a line that names the columns {','.join(REQUIRED)}, "
-            f"each once and separated by commas, got {','.join(header)[:200]!r}; add or correct that line"
-        )
-        raise SourceError(message)
-    if not rows:
+        raise SourceError(_without_columns(written, columns or {}, path))
+    if not rows and not bad_rows:
         message = f"the manifest {str(path)!r} must have a row for each photo, got only the header; add rows"
         raise SourceError(message)
     lines: dict[PurePosixPath, int] = {}
     photos: list[Photo] = []
-    bad_rows: list[Finding] = []
     for line, row in rows:
         cells = dict.fromkeys(REQUIRED, "") | in_gallery
         cells |= dict(zip(header, (cell.strip() for cell in row), strict=False))
@@ -65,6 +67,9 @@ def read(path: Path, columns: Mapping[str, str] | None = None) -> Source:
 def _renamed(header: list[str], columns: Mapping[str, str], path: Path) -> list[str]:
     """The header with our names in the place of the table's."""
     ours = {theirs.strip().lower(): name for name, theirs in columns.items()}
+    if len(ours) < len(columns):
+        message = f"columns must name each column of {str(path)!r} once, got {_pairs(columns)}; correct the names"
+        raise SourceError(message)
     for name, theirs in columns.items():
         if name not in {*REQUIRED, *OPTIONAL} or theirs.strip().lower() not in header:
             message = (
@@ -76,19 +81,59 @@ def _renamed(header: list[str], columns: Mapping[str, str], path: Path) -> list[
     return [ours.get(name, "" if name in columns else name) for name in header]
 
 
-def table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The header in lower case, and each row that is not blank with the number of its first line."""
+def _without_columns(header: Sequence[str], columns: Mapping[str, str], path: Path) -> str:
+    """What is said of a table that lacks columns: how to call it with those that it has, if that can be guessed."""
+    got = f"got {','.join(header)[:200]!r}" + (f" and --columns {_pairs(columns)}" if columns else "")
+    there = [] if columns else [name for name in (*REQUIRED, *OPTIONAL) if name in header]
+    free = [name for name in header if name and name not in {*columns.values(), *there}]
+    guess = dict(columns)
+    for ours, theirs in _ALIASES.items():
+        if ours not in {*guess, *there} and free:
+            likely = next((name for name in (ours, *theirs) if name in free), free[0] if ours != "split" else "")
+            guess |= {ours: likely} if likely else {}
+            free = [name for name in free if name != likely]
+    unique = len(set(header)) == len(header)
+    todo = (
+        f"correct that line, or say which columns these are, as in --columns {_pairs(guess)}"
+        if guess != dict(columns) and {"path", "place"} <= {*guess, *there} and unique
+        else "add or correct that line"
+    )
+    return (
+        f"the manifest {str(path)!r} must start with a line that names the columns {','.join(REQUIRED)}, "
+        f"each once and separated by commas, {got}; {todo}"
+    )
+
+
+def _pairs(columns: Mapping[str, str]) -> str:
+    """Names of columns as they are typed."""
+    return ",".join(f"{ours}={theirs}" for ours, theirs in columns.items())
+
+
+def table(path: Path, bad_rows: list[Finding]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header in lower case, and each row that is not blank with the number of its first line.
+
+    ``bad_rows`` learns of rows with a cell that is too long to be read.
+    """
     reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 1
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append((line, row))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        message = f"the manifest {str(path)!r} must be a CSV file, got on line {line}: {error}; correct the line"
-        raise SourceError(message) from error
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            too_long = str(error).startswith("field larger")
+            if too_long and rows and reader.line_num == line:  # else a quote may be open, and hide all that follows
+                detail = f"a cell must have at most {csv.field_size_limit()} characters; correct or remove the row"
+                bad_rows.append(bad_row("", f"line {line}: {detail}"))
+                line = reader.line_num + 1
+                continue
+            message = f"the manifest {str(path)!r} must be a CSV file, got on line {line}: {error}; correct the line"
+            raise SourceError(message) from error
+        if any(cell.strip() for cell in row):
+            rows.append((line, row))
+        line = reader.line_num + 1
     return [name.strip().lower() for name in rows[0][1]] if rows else [], rows[1:]
 
 
