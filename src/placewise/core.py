@@ -99,6 +99,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Grades:
+    """How hard it is to see in each gallery photo what a query shows; junk counts neither for nor against a ranking."""
+
+    easy: tuple[PurePosixPath, ...] = ()
+    hard: tuple[PurePosixPath, ...] = ()
+    junk: tuple[PurePosixPath, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Photos that belong together, the folder their paths start from, and the rows that could not be used.
 
@@ -107,6 +116,7 @@ class Source:
         photos: the rows that can be used.
         bad_rows: a finding for each that cannot.
         positives: path → the gallery photos that show the same, where a format says so instead of naming places.
+        grades: path of a query → how hard its positives are to recognise, and its junk, where a format says so.
         shown: what it is taken for, in one line.
     """
 
@@ -114,6 +124,7 @@ class Source:
     photos: tuple[Photo, ...]
     bad_rows: tuple[Finding, ...] = ()
     positives: Mapping[PurePosixPath, tuple[PurePosixPath, ...]] = field(default_factory=dict)
+    grades: Mapping[PurePosixPath, Grades] = field(default_factory=dict)
     shown: str = field(default="", compare=False)
 
     def file(self, photo: Photo) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from placewise.core import Hit, ModelCard, Photo
     from placewise.embed import Failure
-    from placewise.metrics import OpenSetCounts, Reliability, RiskCoverage
+    from placewise.metrics import Interval, OpenSetCounts, Reliability, RiskCoverage
     from placewise.openset import Calibration
 
 
@@ -80,6 +80,8 @@ class Evaluation:
         seconds: wall time of each stage.
         computed: photos the network was run for; the others came from the cache.
         failures: photos that could not be embedded.
+        protocol: what counts as right, in one line.
+        intervals: what each metric may be, by the name that the metric has in ``retrieval`` and ``open_set``.
     """
 
     records: int
@@ -98,6 +100,8 @@ class Evaluation:
     seconds: dict[str, float]
     computed: int
     failures: tuple[Failure, ...]
+    protocol: str = "place"
+    intervals: dict[str, Interval] = field(default_factory=dict)
 
     @property
     def open_set_queries(self) -> int:
@@ -167,7 +171,7 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
             "dim": evaluation.card.dim,
             "fingerprint": evaluation.card.fingerprint,
         },
-        "protocol": "place",
+        "protocol": evaluation.protocol,
         "retrieval": evaluation.retrieval,
         "open_set": open_set,
         "calibration": None if calibration is None else calibration_json(calibration),
