@@ -5,57 +5,57 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import NDArray
 
 from placewise.files import write_atomically
 from placewise.openset import calibration_to_json
+from placewise.predictions import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
-
     from placewise.core import Hit, ModelCard, Photo
     from placewise.embed import Failure
     from placewise.metrics import Interval, OpenSetCounts, Reliability, RiskCoverage
     from placewise.openset import Calibration
+    from placewise.scoring import Outcomes, Scores
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """What was answered to one query: enough to score it and to show it.
+    """What was answered to one query: enough to show it.
 
     Attributes:
         query: the query photo.
-        open_set: whether its place is missing from the gallery; None where it has no place label.
+        open_set: whether UNKNOWN is right; None where nothing is known of it.
         hits: the first `HITS` gallery photos, best first.
+        relevant: for each of them, whether it is right.
         positive_ranks: the 1-based ranks of all its positives, ascending.
-        confidence: what tau is compared with; -1, below every tau, where no hit has a place.
+        confidence: what tau is compared with; -1, below every tau, where there was nothing to compare.
         place: what would be answered: the place of the best hit that has one.
+        correct: whether that hit is right.
         reason: why it was accepted or not, in one line.
     """
 
     query: Photo
     open_set: bool | None
     hits: tuple[Hit, ...]
+    relevant: tuple[bool, ...]
     positive_ranks: NDArray[np.int64]
     confidence: float
     place: str | None
+    correct: bool
     reason: str
 
     @property
     def similarity(self) -> float:
-        """The best hit's."""
-        return self.hits[0].similarity
-
-    @property
-    def correct(self) -> bool:
-        """Whether the place that would be answered is the query's."""
-        return self.query.place is not None and self.place == self.query.place
+        """The best hit's; -1 where there is none."""
+        return self.hits[0].similarity if self.hits else NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ class Evaluation:
         records: usable photos of the source.
         gallery: embedded gallery photos.
         card: the model.
-        tau: the threshold of ``counts`` and ``wrong_place_rate``.
-        calibration: how the gallery calibrated itself; None where a fixed tau was asked for.
+        tau: the threshold of ``counts`` and ``wrong_place_rate``; NaN where nothing is decided.
+        calibration: how the gallery calibrated itself; None where it did not.
         results: one per embedded query, in manifest order.
-        retrieval: ``recall@1``, ``recall@5``, ``recall@10``, ``map``.
+        retrieval: ``recall@1``, ``recall@5``, ``recall@10``, and what else the protocol reports.
         counts: decisions at tau.
         open_set: ``wrong_place_rate`` and ``known_accepted_right`` at tau, and the metrics that need no threshold.
         sweep: decisions at other thresholds of the best similarity.
@@ -80,8 +80,9 @@ class Evaluation:
         seconds: wall time of each stage.
         computed: photos the network was run for; the others came from the cache.
         failures: photos that could not be embedded.
-        protocol: what counts as right, in one line.
+        protocol: its spelling and what it counts as right, in one line.
         intervals: what each metric may be, by the name that the metric has in ``retrieval`` and ``open_set``.
+        scores: where those numbers come from: counts, and what came of each query.
     """
 
     records: int
@@ -100,17 +101,18 @@ class Evaluation:
     seconds: dict[str, float]
     computed: int
     failures: tuple[Failure, ...]
-    protocol: str = "place"
-    intervals: dict[str, Interval] = field(default_factory=dict)
+    protocol: str
+    intervals: dict[str, Interval]
+    scores: Scores
 
     @property
     def open_set_queries(self) -> int:
-        """Queries whose place is not in the gallery."""
+        """Queries to which UNKNOWN is right."""
         return sum(result.open_set is True for result in self.results)
 
     @property
     def unlabelled_queries(self) -> int:
-        """Queries without a place label: answered, not scored."""
+        """Queries of which nothing is known: answered, not scored."""
         return sum(result.open_set is None for result in self.results)
 
 
@@ -171,8 +173,7 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
             "dim": evaluation.card.dim,
             "fingerprint": evaluation.card.fingerprint,
         },
-        "protocol": evaluation.protocol,
-        "retrieval": evaluation.retrieval,
+        **scores_json(evaluation.scores),
         "open_set": open_set,
         "calibration": None if calibration is None else calibration_json(calibration),
         "tau_sweep": [{"tau": tau, **_counts_json(at_tau)} for tau, at_tau in evaluation.sweep],
@@ -185,6 +186,42 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         "seconds": evaluation.seconds,
     }
     return {key: _without_nan(part) for key, part in document.items()}
+
+
+def scores_json(scores: Scores) -> dict[str, object]:
+    """What any predictions score: what `evaluate` and `score` have in common, and all that `compare` needs."""
+    outcomes = scores.outcomes
+    document: dict[str, object] = {
+        "protocol": scores.protocol.spelled,
+        "right": scores.protocol.law,
+        "counts": scores.counts,
+        "groups": {"unit": outcomes.groups.unit, "count": len(np.unique(outcomes.groups.codes))},
+        "retrieval": scores.retrieval,
+        "open_set": {"tau": scores.tau, **scores.open_set},
+        "intervals": {name: [interval.low, interval.high] for name, interval in scores.intervals.items()},
+        "queries": _outcomes_json(outcomes),
+    }
+    return {key: _without_nan(part) for key, part in document.items()}
+
+
+def _outcomes_json(outcomes: Outcomes) -> list[dict[str, object]]:
+    """One object a query; Recall@K follows from its first positive's rank, means from its values."""
+    values = {name: column.tolist() for name, column in outcomes.values.items() if not name.startswith("recall@")}
+    return [
+        {
+            "query": outcomes.queries[row],
+            "place": outcomes.places[row],
+            "group": int(outcomes.groups.codes[row]),
+            "evaluated": bool(outcomes.evaluated[row]),
+            "positives": positives if positives >= 0 else None,
+            "open_set": bool(outcomes.open_set[row]) if positives >= 0 else None,
+            "first_positive_rank": int(outcomes.first_rank[row]) or None,
+            "confidence": float(outcomes.confidence[row]) if np.isfinite(outcomes.confidence[row]) else None,
+            "correct": bool(outcomes.correct[row]),
+            "values": {name: column[row] for name, column in values.items()},
+        }
+        for row, positives in enumerate(outcomes.positives.tolist())
+    ]
 
 
 def calibration_json(calibration: Calibration) -> dict[str, object]:
