@@ -68,8 +68,8 @@ class Comparison:
     Attributes:
         names: of the two.
         protocol: its spelling.
-        queries: how many both have answered and that are scored.
-        groups: how many groups the draws are of.
+        queries: how many are evaluated.
+        groups: how many groups those are.
         unit: what a group is, in the plural.
         differences: one a metric.
         sentence: what the headline says, in plain words.
@@ -91,19 +91,21 @@ class Compared:
     Attributes:
         name: what to call it.
         protocol: the spelling of its protocol.
+        law: what that counts as right.
         tau: the threshold of its decisions; NaN where it has none.
         outcomes: what came of each query.
     """
 
     name: str
     protocol: str
+    law: str
     tau: float
     outcomes: Outcomes
 
     @classmethod
     def of(cls, name: str, scores: Scores) -> Compared:
         """What was just scored."""
-        return cls(name, scores.protocol.spelled, scores.tau, scores.outcomes)
+        return cls(name, scores.protocol.spelled, scores.protocol.law, scores.tau, scores.outcomes)
 
 
 def compare_files(first: Path, second: Path) -> Comparison:
@@ -133,8 +135,8 @@ def compare(first: Compared, second: Compared) -> Comparison:
     if a.decided.size and a.has_confidence and b.has_confidence:
         differences += _of_confidence(a, b, (first.tau, second.tau))
     names = (first.name, second.name)
-    groups = int(np.unique(codes[a.decided]).size)
-    found = Comparison(names, first.protocol, int(a.decided.size), groups, a.groups.unit, tuple(differences), "")
+    groups = int(np.unique(codes[a.evaluated]).size)
+    found = Comparison(names, first.protocol, int(a.evaluated.sum()), groups, a.groups.unit, tuple(differences), "")
     return dataclasses.replace(found, sentence=_sentence(found))
 
 
@@ -187,8 +189,9 @@ def _sentence(found: Comparison) -> str:
 def _in_order(second: Compared, first: Compared) -> Outcomes:
     """The second's outcomes in the order of the first's queries, with the first's groups."""
     a, b = first.outcomes, second.outcomes
-    if first.protocol != second.protocol:
+    if (first.protocol, first.law) != (second.protocol, second.law):
         message = f"two evaluations must be by the same protocol, got {first.protocol} and {second.protocol}"
+        message += f" ({first.law}; {second.law})" if first.protocol == second.protocol else ""
         message += "; evaluate both by one"
         raise EvaluationError(message)
     if set(a.queries) != set(b.queries):
@@ -249,7 +252,8 @@ def _read(path: Path, name: str) -> Compared:
         document = json.loads(path.read_text(encoding="utf-8"))
         tau = document["open_set"].get("tau")
         outcomes = _outcomes_of(document["queries"], document["groups"]["unit"], document["retrieval"])
-        return Compared(name, str(document["protocol"]), math.nan if tau is None else float(tau), outcomes)
+        tau = math.nan if tau is None else float(tau)
+        return Compared(name, str(document["protocol"]), str(document["right"]), tau, outcomes)
     except OSError as error:
         message = f"an evaluation must be a readable file, got {str(path)!r}: {error.strerror}; correct the path"
         raise EvaluationError(message) from error

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise import metrics
+from placewise.comparing import Compared, compare
 from placewise.core import Hit, Photo
 from placewise.embed import Failure, embed_photos
 from placewise.errors import EvaluationError, OptionError
-from placewise.evaluation import Evaluation, QueryResult, save_answers
+from placewise.evaluation import Contest, Evaluation, QueryResult, save_answers
 from placewise.files import check_output
 from placewise.metrics import OpenSetCounts
 from placewise.openset import (
@@ -209,6 +210,16 @@ def score_predictions(
     return score(read, wanted, protocol, tau=math.nan if tau is None else tau, intervals=intervals)
 
 
+def contest_of(evaluations: Sequence[Evaluation]) -> Contest:
+    """Compare the first of several evaluations of one set with each other one.
+
+    Raises:
+        EvaluationError: if photos could be read for one and not for another.
+    """
+    sides = [Compared.of(evaluation.card.name, evaluation.scores) for evaluation in evaluations]
+    return Contest(tuple(evaluations), tuple(compare(sides[0], other) for other in sides[1:]))
+
+
 def _check_options(
     protocol: Protocol, tau: float | Aim, top: int | None, predictions: Path | None, answers: Path | None
 ) -> None:
@@ -338,7 +349,15 @@ def _result(truth: Truth, number: int, one: Prediction, *, open_set: bool | None
         place=truth.gallery[one.answer].place if one.answer >= 0 else None,
         correct=one.answer >= 0 and bool(np.isin(one.answer, positives)),
         reason=one.reason,
+        first_right=_first_right(truth, one, positives),
     )
+
+
+def _first_right(truth: Truth, one: Prediction, positives: NDArray[np.int64]) -> Hit | None:
+    right = np.flatnonzero(np.isin(one.rows, positives))
+    if not right.size:
+        return None
+    return Hit(truth.gallery[int(one.rows[right[0]])], float(one.similarities[right[0]]))
 
 
 def _counts(known: NDArray[np.float64], open_set: NDArray[np.float64], tau: float) -> OpenSetCounts:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from placewise.comparing import comparison_json
 from placewise.files import write_atomically
 from placewise.openset import calibration_to_json
 from placewise.predictions import NOTHING
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from placewise.comparing import Comparison
     from placewise.core import Hit, ModelCard, Photo
     from placewise.embed import Failure
     from placewise.metrics import Interval, OpenSetCounts, Reliability, RiskCoverage
@@ -40,6 +44,7 @@ class QueryResult:
         place: what would be answered: the place of the best hit that has one.
         correct: whether that hit is right.
         reason: why it was accepted or not, in one line.
+        first_right: the best hit that is right, at the first of the positive ranks; None where there is none.
     """
 
     query: Photo
@@ -51,6 +56,7 @@ class QueryResult:
     place: str | None
     correct: bool
     reason: str
+    first_right: Hit | None = None
 
     @property
     def similarity(self) -> float:
@@ -114,6 +120,49 @@ class Evaluation:
     def unlabelled_queries(self) -> int:
         """Queries of which nothing is known: answered, not scored."""
         return sum(result.open_set is None for result in self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Several models on the same split.
+
+    Attributes:
+        evaluations: one a model, in the order asked for.
+        comparisons: each other model with the first, by a bootstrap that draws the same queries of both.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def contest_json(contest: Contest) -> dict[str, object]:
+    """Several evaluations and their differences as one JSON document."""
+    return {
+        "models": [to_json(evaluation) for evaluation in contest.evaluations],
+        "comparisons": [comparison_json(comparison) for comparison in contest.comparisons],
+    }
+
+
+def numbers_csv(evaluations: Sequence[Evaluation]) -> bytes:
+    """Every number of some evaluations as CSV: ``model, protocol, metric, value, low, high``; empty if undefined."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("model", "protocol", "metric", "value", "low", "high"))
+    for evaluation in evaluations:
+        scores = evaluation.scores
+        values = {
+            **scores.counts,
+            "tau": evaluation.tau,
+            **evaluation.retrieval,
+            **_counts_json(evaluation.counts),
+            **evaluation.open_set,
+        }
+        for name, value in values.items():
+            interval = evaluation.intervals.get(name)
+            limits = (interval.low, interval.high) if interval else (math.nan, math.nan)
+            cells = ["" if math.isnan(number) else number for number in (value, *limits)]
+            writer.writerow((evaluation.card.name, scores.protocol.spelled, name, *cells))
+    return text.getvalue().encode()
 
 
 def save_answers(results: Sequence[QueryResult], path: Path) -> None:

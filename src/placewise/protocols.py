@@ -5,7 +5,6 @@ A protocol is a value; the table `KINDS` says how each is spelled and how it fin
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ def find_protocol(text: str, *, exclude_last: int | None = None) -> Protocol:
         message = f"exclude_last must be 0 or more and come with the protocol pairs, got {exclude_last} with {text!r}"
         message += "; leave it out"
         raise OptionError(message)
-    return dataclasses.replace(protocol, exclude_last=exclude_last)
+    return _read_pairs(rest, exclude_last)
 
 
 def truth_of(
@@ -151,9 +150,13 @@ def _read_frames(rest: str) -> Protocol | None:
     return Protocol("frames", f"frames:±{int(found[1])}", law, reach=int(found[1]))
 
 
-def _read_pairs(rest: str) -> Protocol:
-    law = f"what {rest or 'the source'} says to show the same is right"
-    return Protocol("pairs", f"pairs:{rest}" if rest else "pairs", law, pairs=Path(rest) if rest else None)
+def _read_pairs(rest: str, exclude_last: int | None = None) -> Protocol:
+    law = (
+        f"what {Path(rest).name if rest else 'the source'} says to show the same is right; a sequence without queries "
+        f"asks its own past but for the last {EXCLUDE_LAST if exclude_last is None else exclude_last} frames"
+    )
+    pairs = Path(rest) if rest else None
+    return Protocol("pairs", f"pairs:{rest}" if rest else "pairs", law, exclude_last=exclude_last, pairs=pairs)
 
 
 # ---- what each wants -------------------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def confidence_metrics(outcomes: Outcomes, tau: float) -> dict[str, float]:
 def _at(answered: Answered, tau: float) -> dict[str, float]:
     """What is accepted of the known queries at tau, with the right and with a wrong place."""
     if math.isnan(tau):
-        return {}
+        return dict.fromkeys(("known_accepted_right", "wrong_place_rate"), math.nan)
     known, correct = answered.confidence[~answered.open_set], answered.correct[~answered.open_set]
     right = float(np.mean((known >= tau) & correct)) if known.size else math.nan
     return {"known_accepted_right": right, "wrong_place_rate": metrics.wrong_place_rate(known, correct, tau)}
