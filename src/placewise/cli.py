@@ -420,8 +420,9 @@ def evaluate(
     placewise evaluate city-centre --protocol pairs --exclude-last 50
     """
     from placewise import show
-    from placewise.evaluate import contest_of, evaluate_source
-    from placewise.evaluation import contest_json, numbers_csv, to_json
+    from placewise.contest import contest_json, contest_of, numbers_csv
+    from placewise.evaluate import evaluate_source
+    from placewise.evaluation import to_json
     from placewise.files import check_output, write_atomically
     from placewise.openset import Aim
     from placewise.protocols import find_protocol
@@ -505,9 +506,9 @@ def score(
     Example: placewise score predictions.csv --truth photos/manifest.csv --protocol place
     """
     from placewise import show_scores
-    from placewise.evaluate import score_predictions
     from placewise.evaluation import scores_json
     from placewise.protocols import find_protocol
+    from placewise.scored_files import score_predictions
 
     wanted = find_protocol(protocol, exclude_last=exclude_last)
     scores = score_predictions(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from placewise.columns import figure, share
+from placewise.contest import Contest
 from placewise.core import Source
-from placewise.evaluation import Contest
 from placewise.files import check_output, write_atomically
 
 
@@ -14,7 +14,7 @@ def write_contest_report(contest: Contest, source: Source, path: Path, *, title:
     """Write the page: each model's numbers with intervals, and how it differs from the first.
 
     Args:
-        contest: what `placewise.evaluate.contest_of` returned.
+        contest: what `placewise.contest.contest_of` returned.
         source: what was evaluated.
         path: the HTML file; it needs no other file and no network to be read.
         title: the page's heading; the source's folder by default.

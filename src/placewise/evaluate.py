@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise import metrics
-from placewise.comparing import Compared, compare
-from placewise.core import Hit, Photo
-from placewise.embed import Failure, embed_photos
+from placewise.embed import Embedded, Failure, embed_all
 from placewise.errors import EvaluationError, OptionError
-from placewise.evaluation import Contest, Evaluation, QueryResult, save_answers
+from placewise.evaluation import HITS, Evaluation, QueryResult, results_of, save_answers
 from placewise.files import check_output
 from placewise.metrics import OpenSetCounts
 from placewise.openset import (
@@ -35,40 +31,25 @@ from placewise.openset import (
     self_exam,
     sweep,
 )
-from placewise.prediction_files import read_predictions
 from placewise.predictions import (
     TOP,
-    Prediction,
     check_predictions_output,
-    ranks_among,
     save_predictions,
 )
-from placewise.protocols import Protocol, find_protocol, truth_of
+from placewise.protocols import find_protocol, truth_of
 from placewise.ranking import rank_all
 from placewise.scoring import Scores, score
-from placewise.truth import Truth
-from placewise.truth_files import read_truth
+from placewise.truth import Protocol, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from placewise.cache import Cache
-    from placewise.core import Embedder, Embeddings, ModelCard, Source
+    from placewise.core import Embedder, ModelCard, Source
     from placewise.metrics import Reliability
 
     Progress = Callable[[str, int, int], None]
     """Called with (stage, photos done, photos in all)."""
-
-HITS = 10
-"""Hits shown of each query: as many as Recall@10 and a reader of the report want to see."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    photos: tuple[Photo, ...]
-    embeddings: Embeddings
-    computed: int
-    failures: tuple[Failure, ...]
 
 
 def evaluate_source(  # noqa: PLR0913  # each is an option of its own
@@ -109,16 +90,20 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     _check_rows(source)
     wanted = truth_of(protocol, source)
     watch = _Stopwatch()
-    gallery = _embed(source, wanted.gallery, embedder, cache, "gallery", on_progress)
+    gallery = embed_all(source, wanted.gallery, embedder, cache=cache, on_progress=_stage("gallery", on_progress))
     watch.lap("embed_gallery")
-    queries = gallery if wanted.asks_itself else _embed(source, wanted.queries, embedder, cache, "queries", on_progress)
+    queries = (
+        gallery
+        if wanted.asks_itself
+        else embed_all(source, wanted.queries, embedder, cache=cache, on_progress=_stage("queries", on_progress))
+    )
     watch.lap("embed_queries")
     truth = _still_whole(protocol, source, wanted, gallery, queries)
     rule = _rule(protocol, gallery, tau)
     watch.lap("calibrate")
     predicted = rank_all(gallery.embeddings, queries.embeddings, truth, rule, top=top)
     watch.lap("search")
-    results = _results(predicted, truth)
+    results = results_of(predicted, truth)
     if predictions:
         save_predictions(predicted, truth, predictions)
     if answers:
@@ -135,8 +120,8 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
 class _Run(NamedTuple):
     """What came of the stages."""
 
-    gallery: _Embedded
-    queries: _Embedded
+    gallery: Embedded
+    queries: Embedded
     truth: Truth
     rule: Rule
     results: tuple[QueryResult, ...]
@@ -178,46 +163,6 @@ def _evaluation(source: Source, card: ModelCard, run: _Run, *, seconds: dict[str
         intervals=scores.intervals,
         scores=scores,
     )
-
-
-def score_predictions(
-    predictions: Path,
-    truth: Path,
-    *,
-    protocol: Protocol | str = "place",
-    tau: float | None = None,
-    intervals: bool = True,
-    columns: Mapping[str, str] | None = None,
-) -> Scores:
-    """Score anyone's predictions; no photo is opened and no model is loaded.
-
-    Args:
-        predictions: a file that `read_predictions` reads.
-        truth: a source, or a solution of Google Landmarks.
-        protocol: what counts as right, or its spelling.
-        tau: below this confidence an answer is UNKNOWN; None decides nothing.
-        intervals: whether to resample for the intervals of the metrics.
-        columns: for a truth that is a table, what its columns are called, as for `read_source`.
-
-    Raises:
-        EvaluationError: if the truth lacks what the protocol needs, or the predictions do not fit it.
-        SourceError: if the truth cannot be read.
-        OptionError: if there is no such protocol.
-    """
-    protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    wanted = read_truth(truth, protocol, columns=columns)
-    read = read_predictions(predictions, wanted)
-    return score(read, wanted, protocol, tau=math.nan if tau is None else tau, intervals=intervals)
-
-
-def contest_of(evaluations: Sequence[Evaluation]) -> Contest:
-    """Compare the first of several evaluations of one set with each other one.
-
-    Raises:
-        EvaluationError: if photos could be read for one and not for another.
-    """
-    sides = [Compared.of(evaluation.card.name, evaluation.scores) for evaluation in evaluations]
-    return Contest(tuple(evaluations), tuple(compare(sides[0], other) for other in sides[1:]))
 
 
 def _check_options(
@@ -265,7 +210,7 @@ def _check_rows(source: Source) -> None:
         raise EvaluationError(message)
 
 
-def _still_whole(protocol: Protocol, source: Source, wanted: Truth, gallery: _Embedded, queries: _Embedded) -> Truth:
+def _still_whole(protocol: Protocol, source: Source, wanted: Truth, gallery: Embedded, queries: Embedded) -> Truth:
     """The truth for what could be read; refused where unreadable photos would change what is right for a query."""
     if not gallery.failures and not queries.failures:
         return wanted
@@ -290,34 +235,17 @@ def _unreadable(what: str, failure: Failure) -> EvaluationError:
     return EvaluationError(message + "mend the files or drop the rows")
 
 
-def _embed(
-    source: Source,
-    photos: tuple[Photo, ...],
-    embedder: Embedder,
-    cache: Cache | None,
-    stage: str,
-    on_progress: Progress | None,
-) -> _Embedded:
-    def progress(done: int, total: int) -> None:
-        if on_progress:
-            on_progress(stage, done, total)
-
-    batches = list(embed_photos(source, photos, embedder, cache=cache, on_progress=progress))
-    return _Embedded(
-        photos=tuple(photo for batch in batches for photo in batch.photos),
-        embeddings=np.concatenate([batch.embeddings for batch in batches]),
-        computed=sum(batch.computed for batch in batches),
-        failures=tuple(failure for batch in batches for failure in batch.failures),
-    )
+def _stage(name: str, on_progress: Progress | None) -> Callable[[int, int], None] | None:
+    return (lambda done, total: on_progress(name, done, total)) if on_progress else None
 
 
-def _rule(protocol: Protocol, gallery: _Embedded, tau: float | Aim) -> Rule:
+def _rule(protocol: Protocol, gallery: Embedded, tau: float | Aim) -> Rule:
     if not isinstance(tau, Aim):
         return SimilarityRule(tau)
     return _calibrated(gallery, tau) if protocol.labelled else SimilarityRule(None)
 
 
-def _calibrated(gallery: _Embedded, aim: Aim) -> CalibratedRule:
+def _calibrated(gallery: Embedded, aim: Aim) -> CalibratedRule:
     """The rule that the gallery learns from itself."""
     rows = np.arange(len(gallery.photos))
     places = Places.of_labels([photo.place for photo in gallery.photos])
@@ -325,39 +253,6 @@ def _calibrated(gallery: _Embedded, aim: Aim) -> CalibratedRule:
     calibration = calibrate(exam, names=places.names, ids=rows, aim=aim)
     cohort = np.array(calibration.cohort, dtype=np.int64)
     return CalibratedRule(calibration, gallery.embeddings[cohort], places.codes[cohort])
-
-
-def _results(predicted: Sequence[Prediction], truth: Truth) -> tuple[QueryResult, ...]:
-    """The predictions with the photos that they name."""
-    judged = truth.evaluated | truth.open_set
-    return tuple(
-        _result(truth, number, one, open_set=bool(truth.open_set[number]) if judged[number] else None)
-        for number, one in enumerate(predicted)
-    )
-
-
-def _result(truth: Truth, number: int, one: Prediction, *, open_set: bool | None) -> QueryResult:
-    shown, positives = one.rows[: one.hits(HITS)], truth.positives[number]
-    hits = zip(shown.tolist(), one.similarities.tolist(), strict=False)
-    return QueryResult(
-        query=truth.queries[number],
-        open_set=open_set,
-        hits=tuple(Hit(truth.gallery[row], similarity) for row, similarity in hits),
-        relevant=tuple(np.isin(shown, positives).tolist()),
-        positive_ranks=ranks_among(one, positives),
-        confidence=one.confidence,
-        place=truth.gallery[one.answer].place if one.answer >= 0 else None,
-        correct=one.answer >= 0 and bool(np.isin(one.answer, positives)),
-        reason=one.reason,
-        first_right=_first_right(truth, one, positives),
-    )
-
-
-def _first_right(truth: Truth, one: Prediction, positives: NDArray[np.int64]) -> Hit | None:
-    right = np.flatnonzero(np.isin(one.rows, positives))
-    if not right.size:
-        return None
-    return Hit(truth.gallery[int(one.rows[right[0]])], float(one.similarities[right[0]]))
 
 
 def _counts(known: NDArray[np.float64], open_set: NDArray[np.float64], tau: float) -> OpenSetCounts:

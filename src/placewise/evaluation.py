@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -13,21 +11,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from placewise.comparing import comparison_json
+from placewise.core import Hit
 from placewise.files import write_atomically
 from placewise.openset import calibration_to_json
-from placewise.predictions import NOTHING
+from placewise.predictions import NOTHING, Prediction, ranks_among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from placewise.comparing import Comparison
-    from placewise.core import Hit, ModelCard, Photo
+    from placewise.core import ModelCard, Photo
     from placewise.embed import Failure
     from placewise.metrics import Interval, OpenSetCounts, Reliability, RiskCoverage
     from placewise.openset import Calibration
     from placewise.scoring import Outcomes, Scores
+    from placewise.truth import Truth
+
+
+HITS = 10
+"""Hits shown of each query: as many as Recall@10 and a reader of the report want to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,47 +124,37 @@ class Evaluation:
         return sum(result.open_set is None for result in self.results)
 
 
-@dataclass(frozen=True, slots=True)
-class Contest:
-    """Several models on the same split.
-
-    Attributes:
-        evaluations: one a model, in the order asked for.
-        comparisons: each other model with the first, by a bootstrap that draws the same queries of both.
-    """
-
-    evaluations: tuple[Evaluation, ...]
-    comparisons: tuple[Comparison, ...]
+def results_of(predicted: Sequence[Prediction], truth: Truth) -> tuple[QueryResult, ...]:
+    """The predictions with the photos that they name."""
+    judged = truth.evaluated | truth.open_set
+    return tuple(
+        _result(truth, number, one, open_set=bool(truth.open_set[number]) if judged[number] else None)
+        for number, one in enumerate(predicted)
+    )
 
 
-def contest_json(contest: Contest) -> dict[str, object]:
-    """Several evaluations and their differences as one JSON document."""
-    return {
-        "models": [to_json(evaluation) for evaluation in contest.evaluations],
-        "comparisons": [comparison_json(comparison) for comparison in contest.comparisons],
-    }
+def _result(truth: Truth, number: int, one: Prediction, *, open_set: bool | None) -> QueryResult:
+    shown, positives = one.rows[: one.hits(HITS)], truth.positives[number]
+    hits = zip(shown.tolist(), one.similarities.tolist(), strict=False)
+    return QueryResult(
+        query=truth.queries[number],
+        open_set=open_set,
+        hits=tuple(Hit(truth.gallery[row], similarity) for row, similarity in hits),
+        relevant=tuple(np.isin(shown, positives).tolist()),
+        positive_ranks=ranks_among(one, positives),
+        confidence=one.confidence,
+        place=truth.gallery[one.answer].place if one.answer >= 0 else None,
+        correct=one.answer >= 0 and bool(np.isin(one.answer, positives)),
+        reason=one.reason,
+        first_right=_first_right(truth, one, positives),
+    )
 
 
-def numbers_csv(evaluations: Sequence[Evaluation]) -> bytes:
-    """Every number of some evaluations as CSV: ``model, protocol, metric, value, low, high``; empty if undefined."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("model", "protocol", "metric", "value", "low", "high"))
-    for evaluation in evaluations:
-        scores = evaluation.scores
-        values = {
-            **scores.counts,
-            "tau": evaluation.tau,
-            **evaluation.retrieval,
-            **_counts_json(evaluation.counts),
-            **evaluation.open_set,
-        }
-        for name, value in values.items():
-            interval = evaluation.intervals.get(name)
-            limits = (interval.low, interval.high) if interval else (math.nan, math.nan)
-            cells = ["" if math.isnan(number) else number for number in (value, *limits)]
-            writer.writerow((evaluation.card.name, scores.protocol.spelled, name, *cells))
-    return text.getvalue().encode()
+def _first_right(truth: Truth, one: Prediction, positives: NDArray[np.int64]) -> Hit | None:
+    right = np.flatnonzero(np.isin(one.rows, positives))
+    if not right.size:
+        return None
+    return Hit(truth.gallery[int(one.rows[right[0]])], float(one.similarities[right[0]]))
 
 
 def save_answers(results: Sequence[QueryResult], path: Path) -> None:
@@ -202,7 +194,7 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
     open_set = {
         "tau": evaluation.tau,
         "confidence": "probability" if evaluation.reliability else "similarity",
-        **_counts_json(evaluation.counts),
+        **counts_json(evaluation.counts),
         **evaluation.open_set,
     }
     document = {
@@ -225,9 +217,9 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         **scores_json(evaluation.scores),
         "open_set": open_set,
         "calibration": None if calibration is None else calibration_json(calibration),
-        "tau_sweep": [{"tau": tau, **_counts_json(at_tau)} for tau, at_tau in evaluation.sweep],
+        "tau_sweep": [{"tau": tau, **counts_json(at_tau)} for tau, at_tau in evaluation.sweep],
         "rate_sweep": [
-            {"wanted": rate, **_counts_json(at_tau), "known_accepted_right": right}
+            {"wanted": rate, **counts_json(at_tau), "known_accepted_right": right}
             for rate, at_tau, right in evaluation.choices
         ],
         "reliability": None if evaluation.reliability is None else _reliability_json(evaluation.reliability),
@@ -294,7 +286,8 @@ def _reliability_json(reliability: Reliability) -> list[dict[str, object]]:
     ]
 
 
-def _counts_json(counts: OpenSetCounts) -> dict[str, float]:
+def counts_json(counts: OpenSetCounts) -> dict[str, float]:
+    """Decisions at one tau: counts and rates."""
     return {
         "unknown_precision": counts.unknown_precision,
         "unknown_recall": counts.unknown_recall,

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from placewise import metrics
 from placewise.metrics import Answered, Interval
 from placewise.predictions import Prediction, ranks_among
-from placewise.protocols import Protocol
-from placewise.truth import Groups, Truth
+from placewise.truth import Groups, Protocol, Truth
 
 RECALLS = (1, 5, 10)
 LARGE_RECALLS = (20, 100)

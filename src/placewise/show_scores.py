@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from placewise.comparing import Comparison
-    from placewise.evaluation import Contest, Evaluation
+    from placewise.contest import Contest
+    from placewise.evaluation import Evaluation
     from placewise.metrics import Interval, OpenSetCounts
     from placewise.scoring import Scores
 

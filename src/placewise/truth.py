@@ -1,9 +1,10 @@
-"""What is right for each query: rows of the gallery that show the same, and which queries depend on one another."""
+"""What a protocol is, and what is right for each query by it: rows of the gallery that show the same."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,33 @@ NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 STRETCH = 50
 """Frames of a sequence that are taken for one group where there are no places: neighbours are not independent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """One way to say what is right.
+
+    Attributes:
+        kind: what its spelling begins with.
+        spelled: what to type for just this one.
+        law: what it counts as right, in one line.
+        reach: the radius in metres, or the frames to either side.
+        misses: whether retrieval counts a query without positives, as a miss; open-set it is in any case.
+        exclude_last: frames before the query that it is not compared with; None where queries and gallery are apart.
+        pairs: a file that says which photos show the same; None for what the source says.
+        metrics: what it reports beside Recall@K and what every confidence has.
+        labelled: whether places' labels say what is right; only then does a gallery calibrate itself by them.
+    """
+
+    kind: str
+    spelled: str
+    law: str
+    reach: float = 0
+    misses: bool = False
+    exclude_last: int | None = None
+    pairs: Path | None = None
+    metrics: tuple[str, ...] = ("map", "map@100", "map@r")
+    labelled: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
