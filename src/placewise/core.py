@@ -100,7 +100,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Grades:
-    """How hard it is to see in each gallery photo what a query shows; junk counts neither for nor against a ranking."""
+    """The gallery photos that a query is judged by, where a ground truth grades them.
+
+    Attributes:
+        easy: they clearly show the same.
+        hard: they show the same, but it is hard to see.
+        junk: neither right nor wrong: they are left out of what is counted.
+    """
 
     easy: tuple[PurePosixPath, ...] = ()
     hard: tuple[PurePosixPath, ...] = ()
@@ -116,7 +122,7 @@ class Source:
         photos: the rows that can be used.
         bad_rows: a finding for each that cannot.
         positives: path → the gallery photos that show the same, where a format says so instead of naming places.
-        grades: path of a query → how hard its positives are to recognise, and its junk, where a format says so.
+        grades: query → its gallery photos by grade, where a format has grades; ``positives`` are easy and hard ones.
         shown: what it is taken for, in one line.
     """
 
