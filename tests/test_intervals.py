@@ -21,7 +21,9 @@ Rows = list[tuple[str, float, str]]
 
 # Of one draw the limits are its value: that makes each draw visible from outside.
 by_place = st.lists(
-    st.tuples(st.sampled_from("abcde"), st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.booleans()), min_size=1, max_size=14
+    st.tuples(st.sampled_from("abcde"), st.sampled_from([-math.inf, 0.25, 0.5, 1.0]), st.booleans()),
+    min_size=1,
+    max_size=14,
 ).map(
     lambda rows: [(place, c, "open-set" if place > "c" else "right" if right else "wrong") for place, c, right in rows]
 )
@@ -104,7 +106,7 @@ def test_each_draw_has_the_metrics_of_its_rows_repeated(rows: Rows, tau: float, 
 @given(by_place, st.integers(0, 3))
 def test_a_paired_draw_takes_the_same_queries_of_both_models(rows: Rows, seed: int) -> None:
     """The difference in a draw is that of the two models' metrics on the same repeated rows."""
-    other = [(place, 1 - confidence, outcome) for place, confidence, outcome in rows]
+    other = [(place, -confidence, outcome) for place, confidence, outcome in rows]
     groups = [place for place, _, _ in rows]
     found = metrics.paired_bootstrap_open_set(answered(rows), answered(other), groups, draws=1, seed=seed)
     first, known, unknown = one_draw(rows, seed)

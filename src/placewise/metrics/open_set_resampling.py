@@ -201,7 +201,7 @@ def _weighed(answered: Answered, strata: _Strata, *, draws: int, seed: int, meth
     order = np.argsort(-answered.confidence, kind="stable")
     confidence, group = answered.confidence[order], strata.number_of[order]
     kinds = ~answered.open_set[order], answered.correct[order], answered.open_set[order]
-    ends = np.flatnonzero(np.diff(confidence, append=math.nan) != 0)
+    ends = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], np.ones(min(order.size, 1), dtype=bool)))
     accepted = None if answered.tau is None else int(np.sum(confidence[ends] >= answered.tau))
     block = max(1, _AT_ONCE // max(order.size, 1))
     parts = []
