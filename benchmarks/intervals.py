@@ -109,7 +109,8 @@ def holds(interval: metrics.Interval, truth: float) -> bool:
 
 def coverage_of_means(values: Draw, truth: float, places: int, sets: int, draws: int) -> list[float]:
     """The share of sets whose interval holds the truth, by each method."""
-    rng, held = np.random.default_rng(places), dict.fromkeys(METHODS, 0)
+    stream = [places, *values.__name__.encode()]  # each case has its own sets
+    rng, held = np.random.default_rng(stream), dict.fromkeys(METHODS, 0)
     for number in range(sets):
         drawn = values(rng, places)
         for method in METHODS:

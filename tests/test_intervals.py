@@ -228,6 +228,22 @@ def test_known_and_open_set_places_are_drawn_apart() -> None:
     assert found["auroc"].share_above_zero == 1
 
 
+def test_blocks_of_draws_do_not_change_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether all draws are weighed at once or a few at a time, or drawn in several blocks, the limits are the same."""
+    rng = np.random.default_rng(4)
+    rows = [(str(g), float(rng.normal(g < 5)), "right" if g < 5 else "open-set") for g in [*range(8)] * 2]
+    groups = [group for group, _, _ in rows]
+    whole = metrics.bootstrap_open_set(answered(rows, 0.5), groups, draws=50, method="bca")
+    mean = metrics.bootstrap_means(rng.random(16), groups, draws=50)
+    monkeypatch.setattr("placewise.metrics.open_set_resampling._AT_ONCE", 50)
+
+    assert metrics.bootstrap_open_set(answered(rows, 0.5), groups, draws=50, method="bca") == whole
+    monkeypatch.setattr("placewise.metrics.resampling._AT_ONCE", 60)
+    rng = np.random.default_rng(4)
+    rng.normal(size=16)
+    assert metrics.bootstrap_means(rng.random(16), groups, draws=50) == mean
+
+
 def test_bca_of_open_set_metrics_leaves_out_each_place() -> None:
     """Its limits are those of the general machinery, given the AUROC of all places and without each of them."""
     rng = np.random.default_rng(5)
