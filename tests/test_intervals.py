@@ -266,6 +266,20 @@ def test_bca_of_open_set_metrics_leaves_out_each_place() -> None:
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
+def test_many_places_are_left_out_in_parts_with_nearly_the_same_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaving out 120 places in 40 parts moves no limit by more than a twentieth of the interval's width."""
+    rng = np.random.default_rng(6)
+    groups = np.arange(120)
+    rows = [(str(g), float(rng.normal(2 * (g < 80))), "right" if g < 80 else "open-set") for g in groups]
+    one_by_one = metrics.bootstrap_open_set(answered(rows), groups)["auroc"]
+    monkeypatch.setattr("placewise.metrics.open_set_resampling._PARTS", 40)
+    in_parts = metrics.bootstrap_open_set(answered(rows), groups)["auroc"]
+
+    assert in_parts != one_by_one
+    assert in_parts.low == pytest.approx(one_by_one.low, abs=(one_by_one.high - one_by_one.low) / 20)
+    assert in_parts.high == pytest.approx(one_by_one.high, abs=(one_by_one.high - one_by_one.low) / 20)
+
+
 def test_pairing_sees_a_small_gain_that_two_intervals_hide() -> None:
     """Where places differ much and each gains a little, the paired interval is above 0 and the single ones overlap."""
     rng = np.random.default_rng(2)
