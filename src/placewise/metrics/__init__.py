@@ -10,6 +10,7 @@ The laws of this module:
 """
 
 from placewise.metrics.calibration import Reliability, RiskCoverage, reliability, risk_coverage
+from placewise.metrics.intervals import Interval, Method
 from placewise.metrics.open_set import (
     OpenSetCounts,
     auroc,
@@ -23,7 +24,7 @@ from placewise.metrics.open_set import (
 from placewise.metrics.open_set_resampling import Answered, bootstrap_open_set, paired_bootstrap_open_set
 from placewise.metrics.ranks import Ranks, ranks_of
 from placewise.metrics.recognition import auc_pr, gap, gap_in_order, recall_at_100_precision
-from placewise.metrics.resampling import Interval, Method, bootstrap, bootstrap_means, paired_bootstrap
+from placewise.metrics.resampling import bootstrap, bootstrap_means, paired_bootstrap
 from placewise.metrics.retrieval import (
     RecallCounts,
     WithoutPositives,

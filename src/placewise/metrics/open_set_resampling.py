@@ -10,19 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from placewise.errors import OptionError
 from placewise.metrics.confidences import as_confidences, as_outcomes
-from placewise.metrics.resampling import Interval, Method, check_options, interval_of, number_groups, resamples
+from placewise.metrics.intervals import Interval, Method, check_options, interval_of
+from placewise.metrics.resampling import number_groups, resamples
 
 _AT_ONCE = 400_000
 """How many queries are weighed at once, those of all draws together."""
 
-Number = TypeVar("Number", np.int64, np.float64)
+_Columns = dict[str, NDArray[np.float64]]
+
+_PARTS = 200
+"""In how many parts groups are left out for ``bca``: one by one up to here; the cubes of larger parts add up alike."""
 
 _OF_KNOWN = ("false_reject_rate", "known_accepted_right", "wrong_place_rate")
 _OF_OPEN_SET = ("unknown_recall", "false_accept_rate")
@@ -67,7 +70,7 @@ def bootstrap_open_set(
     draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    method: Method = "expanded",
+    method: Method = "bca",
 ) -> dict[str, Interval]:
     """The intervals of all metrics of one confidence a query, by their names in the JSON of ``evaluate``.
 
@@ -94,10 +97,7 @@ def bootstrap_open_set(
     """
     check_options(draws, level, method)
     strata = _Strata.of(number_groups(groups, answered.confidence.shape), answered.open_set)
-    values = _joined(_weighed(answered, strata, draws, seed))
-    return {
-        name: interval_of(column, strata.groups(name), level=level, method=method) for name, column in values.items()
-    }
+    return _intervals([_weighed(answered, strata, draws=draws, seed=seed, method=method)], strata, level, method)
 
 
 def paired_bootstrap_open_set(  # noqa: PLR0913 - the pair, and the options of every bootstrap
@@ -108,7 +108,7 @@ def paired_bootstrap_open_set(  # noqa: PLR0913 - the pair, and the options of e
     draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    method: Method = "expanded",
+    method: Method = "bca",
 ) -> dict[str, Interval]:
     """The intervals of the second model's metrics minus the first's, on the same queries.
 
@@ -136,10 +136,8 @@ def paired_bootstrap_open_set(  # noqa: PLR0913 - the pair, and the options of e
         message = "both models must have answered the same queries, got other open-set ones"
         raise OptionError(message)
     strata = _Strata.of(number_groups(groups, first.confidence.shape), first.open_set)
-    a, b = (_joined(_weighed(answered, strata, draws, seed)) for answered in (first, second))
-    return {
-        name: interval_of(b[name] - a[name], strata.groups(name), level=level, method=method) for name in a if name in b
-    }
+    models = [_weighed(each, strata, draws=draws, seed=seed, method=method) for each in (first, second)]
+    return _intervals(models, strata, level, method)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,60 +172,88 @@ class _Strata:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Steps:
-    """What each distinct threshold accepts in each draw, from the most confident on: ``(D, S)``, cumulative."""
+    """What each distinct threshold accepts in each draw: ``(D, S + 1)``, from nothing and the most confident on."""
 
     known: NDArray[np.int64]
     right: NDArray[np.int64]
     open_set: NDArray[np.int64]
 
 
-def _weighed(answered: Answered, strata: _Strata, draws: int, seed: int) -> Iterator[dict[str, NDArray[np.float64]]]:
-    """Every metric in some draws after the other, by name, ``(D,)``."""
+def _intervals(models: list[_Columns], strata: _Strata, level: float, method: Method) -> dict[str, Interval]:
+    """The intervals of one model's columns, or of the second's minus the first's.
+
+    A column holds a metric in all draws, then of all groups, then without each part of the groups.
+    """
+    found = {}
+    for name in [name for name in models[-1] if name in models[0]]:
+        column = models[0][name] if len(models) == 1 else models[1][name] - models[0][name]
+        draws = column.size - (1 + min(sum(strata.sizes), _PARTS) if method == "bca" else 0)
+        found[name] = interval_of(
+            column[:draws],
+            strata.groups(name),
+            level=level,
+            method=method,
+            estimate=float(column[draws]) if method == "bca" else math.nan,
+            left_out=column[draws + 1 :] if method == "bca" else None,
+        )
+    return found
+
+
+def _weighed(answered: Answered, strata: _Strata, *, draws: int, seed: int, method: Method) -> _Columns:
+    """Every metric by name, in all draws, and for ``bca`` of all groups and without each part of them."""
     order = np.argsort(-answered.confidence, kind="stable")
     confidence, group = answered.confidence[order], strata.number_of[order]
-    right, open_set = answered.correct[order], answered.open_set[order]
-    ends = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], True)) if order.size else order
+    kinds = ~answered.open_set[order], answered.correct[order], answered.open_set[order]
+    ends = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], np.ones(min(order.size, 1), dtype=bool)))
     accepted = None if answered.tau is None else int(np.sum(confidence[ends] >= answered.tau))
     block = max(1, _AT_ONCE // max(order.size, 1))
-    for counts in resamples(strata.sizes, draws=draws, seed=seed):
+    parts = []
+    for counts in _counts(strata.sizes, draws=draws, seed=seed, method=method):
         for start in range(0, len(counts), block):
             weights = counts[start : start + block, group]
-            parts = (np.cumsum(weights * chosen, axis=1)[:, ends] for chosen in (~open_set, right, open_set))
-            steps = _Steps(*parts)
-            yield _of_all_thresholds(steps) | ({} if accepted is None else _at_threshold(steps, accepted))
+            sums = (np.cumsum(weights * kind, axis=1)[:, ends] for kind in kinds)
+            steps = _Steps(*(np.pad(each, ((0, 0), (1, 0))) for each in sums))
+            parts.append(_of_all_thresholds(steps) | ({} if accepted is None else _at_threshold(steps, accepted)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _of_all_thresholds(steps: _Steps) -> dict[str, NDArray[np.float64]]:
+def _counts(sizes: list[int], *, draws: int, seed: int, method: Method) -> Iterator[NDArray[np.int64]]:
+    """How often each group is taken, in blocks."""
+    yield from resamples(sizes, draws=draws, seed=seed)
+    if method == "bca":
+        total = sum(sizes)
+        yield np.ones((1, total), dtype=np.int64)
+        parts = min(total, _PARTS)
+        yield (np.arange(total) % max(parts, 1) != np.arange(parts)[:, None]).astype(np.int64)
+
+
+def _of_all_thresholds(steps: _Steps) -> _Columns:
     """The metrics that need no tau, as their unweighted namesakes define them."""
     k, r, o = steps.known, steps.right, steps.open_set
-    known, open_set = _last(k), _last(o)
-    new_known, new_right, new = (np.diff(part, axis=1, prepend=0) for part in (k, r, k + o))
-    not_above = open_set[:, None] - (o + _before(o)) / 2
+    known, open_set, rows = k[:, -1], o[:, -1], np.arange(len(k))
+    new_known, new_right, new = (np.diff(part, axis=1) for part in (k, r, k + o))
+    outdone = open_set[:, None] - (o[:, 1:] + o[:, :-1]) / 2
     precision = np.divide(r, k + o, out=np.ones(k.shape), where=k + o > 0)
-    rows = np.arange(len(k))
     first = np.argmax(100 * k >= 95 * known[:, None], axis=1)
-    last = np.maximum(np.sum(100 * _before(o) <= 5 * open_set[:, None], axis=1) - 1, 0)
+    last = np.maximum(np.sum(100 * o[:, :-1] <= 5 * open_set[:, None], axis=1) - 1, 0)
     both = (known > 0) & (open_set > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "auroc": np.sum(new_known * not_above, axis=1) / (known * open_set),
+            "auroc": np.sum(new_known * outdone, axis=1) / (known * open_set),
             "fpr95": np.where(both, o[rows, first] / open_set, math.nan),
-            "fpr95_open_set": np.where(both, 1 - _before(k)[rows, last] / known, math.nan),
-            "oscr": np.sum(new_right * not_above, axis=1) / (known * open_set),
-            "gap": np.sum(new_right * precision, axis=1) / known,
+            "fpr95_open_set": np.where(both, 1 - k[rows, last] / known, math.nan),
+            "oscr": np.sum(new_right * outdone, axis=1) / (known * open_set),
+            "gap": np.sum(new_right * precision[:, 1:], axis=1) / known,
             "recall_at_100_precision": np.max(np.where(r == k + o, r, 0), axis=1) / known,
-            "auc_pr": np.sum(new_right * (precision + _before(precision, start=1.0)), axis=1) / (2 * known),
-            "aurc": np.sum(new * (1 - precision), axis=1) / (known + open_set),
+            "auc_pr": np.sum(new_right * (precision[:, 1:] + precision[:, :-1]), axis=1) / (2 * known),
+            "aurc": np.sum(new * (1 - precision[:, 1:]), axis=1) / (known + open_set),
         }
 
 
-def _at_threshold(steps: _Steps, accepted: int) -> dict[str, NDArray[np.float64]]:
+def _at_threshold(steps: _Steps, accepted: int) -> _Columns:
     """The metrics at a tau that the first ``accepted`` distinct confidences reach."""
-    known, open_set = _last(steps.known), _last(steps.open_set)
-    known_in, right_in, open_set_in = (
-        part[:, accepted - 1] if accepted else np.zeros(len(part), dtype=np.int64)
-        for part in (steps.known, steps.right, steps.open_set)
-    )
+    known, open_set = steps.known[:, -1], steps.open_set[:, -1]
+    known_in, right_in, open_set_in = (part[:, accepted] for part in (steps.known, steps.right, steps.open_set))
     rejected, detected = known - known_in, open_set - open_set_in
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
@@ -239,17 +265,3 @@ def _at_threshold(steps: _Steps, accepted: int) -> dict[str, NDArray[np.float64]
             "wrong_place_rate": (known_in - right_in) / known,
             "known_accepted_right": right_in / known,
         }
-
-
-def _joined(blocks: Iterator[dict[str, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
-    parts = list(blocks)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _last(cumulative: NDArray[np.int64]) -> NDArray[np.int64]:
-    return cumulative[:, -1]
-
-
-def _before(cumulative: NDArray[Number], *, start: float = 0) -> NDArray[Number]:
-    """The column before each."""
-    return np.hstack([np.full_like(cumulative[:, :1], start), cumulative[:, :-1]])

@@ -1,45 +1,21 @@
 """Intervals by resampling places: photos of one place are not independent.
 
-A draw takes as many groups (places, sequences) as there are, with replacement, each with all its queries; the interval
-holds the middle of the statistic's values over many draws (the percentile bootstrap, Efron, 1979). With few groups that
-is too narrow, by the factor √((n - 1) / n) and by the normal quantile in place of Student's, so by default the
-percentiles are those of Hesterberg (2015, "What teachers should know about the bootstrap", section 3.3), further out:
-α' = Φ(-√(n / (n - 1)) t), t Student's quantile of n - 1 degrees of freedom. Above a hundred groups they hardly differ.
+A draw takes as many groups (places, sequences) as there are, with replacement, each with all its queries.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from placewise.errors import OptionError
-
-Method = Literal["expanded", "percentile"]
-"""Which percentiles of the draws are the limits: those of Hesterberg (2015), or the plain ones."""
+from placewise.metrics.intervals import Interval, Method, check_options, interval_of
 
 _AT_ONCE = 1_000_000
 """How many numbers a block of draws may hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """What a statistic may be; NaN where it was undefined in every draw.
-
-    Attributes:
-        low: the lower limit.
-        high: the upper limit.
-        share_above_zero: the share of draws in which it was positive; of ties one half.
-    """
-
-    low: float
-    high: float
-    share_above_zero: float
 
 
 def bootstrap(
@@ -77,11 +53,16 @@ def bootstrap(
         raise OptionError(message)
     rows_of = np.split(np.argsort(group, kind="stable"), np.cumsum(sizes)[:-1])
     rng = np.random.default_rng(seed)
-    values = [
-        statistic(np.concatenate([rows_of[number] for number in rng.integers(0, len(sizes), len(sizes))]))
-        for _ in range(draws)
-    ]
-    return interval_of(np.array(values), len(sizes), level=level, method=method)
+
+    def of(numbers: NDArray[np.int64]) -> float:
+        return statistic(np.concatenate([rows_of[number] for number in numbers]))
+
+    everything = np.arange(len(sizes))
+    values = np.array([of(rng.integers(0, len(sizes), len(sizes))) for _ in range(draws)])
+    if method != "bca":
+        return interval_of(values, len(sizes), level=level, method=method)
+    left_out = np.array([of(np.delete(everything, number)) for number in everything])
+    return interval_of(values, len(sizes), level=level, method=method, estimate=of(everything), left_out=left_out)
 
 
 def bootstrap_means(
@@ -91,12 +72,15 @@ def bootstrap_means(
     draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    method: Method = "expanded",
+    method: Method = "bca",
 ) -> Interval:
-    """The interval of the mean of one value a query: Recall@K of hits, mAP of average precisions.
+    """The interval of the mean of one value a query, from 0 to 1: Recall@K of hits, mAP of average precisions.
 
     A draw's mean is a ratio of two sums over its groups, so groups may be of any size. Groups without an evaluated
     query are not drawn; with fewer than two others there is nothing to resample and the limits are NaN.
+
+    Where all queries have 1, or all have 0, draws cannot differ: the other limit is then that of Clopper and Pearson
+    (1934) with the n groups as trials, ((1 - level) / 2)^(1/n) or 1 minus that, unless the method is ``percentile``.
 
     Args:
         values: ``(N,)``, NaN for a query that is not evaluated.
@@ -110,20 +94,21 @@ def bootstrap_means(
         OptionError: if groups are not one for each value, there are no draws, level is not between 0 and 1, or method
             is none.
 
-    >>> interval = bootstrap_means([1, 1, 0, 1, 1, 0, 1, 1], [0, 0, 1, 1, 2, 2, 3, 3])
+    >>> interval = bootstrap_means([1, 1, 0, 1, 1, 0, 1, 1], [0, 0, 1, 1, 2, 2, 3, 3], method="percentile")
     >>> interval.low, interval.high
     (0.5, 1.0)
+    >>> round(bootstrap_means([1.0] * 40, np.arange(40) // 2).low, 3)
+    0.832
     """
     check_options(draws, level, method)
     array = np.asarray(values, dtype=np.float64)
     number_of = number_groups(groups, array.shape)
-    evaluated = ~np.isnan(array)
-    kept, group, sizes = np.unique(number_of[evaluated], return_inverse=True, return_counts=True)
-    if kept.size < 2:
-        return Interval(math.nan, math.nan, math.nan)
-    sums = np.bincount(group, array[evaluated])
-    means = [(counts @ sums) / (counts @ sizes) for counts in resamples([kept.size], draws=draws, seed=seed)]
-    return interval_of(np.concatenate(means), kept.size, level=level, method=method)
+    evaluated = array[~np.isnan(array)]
+    places = np.unique(number_of[~np.isnan(array)]).size
+    if method != "percentile" and places > 1 and evaluated[0] in {0, 1} and (evaluated == evaluated[0]).all():
+        reach = ((1 - level) / 2) ** (1 / places)
+        return Interval(reach, 1.0, 1.0) if evaluated[0] else Interval(0.0, 1 - reach, 0.5)
+    return _of_means(array, number_of, draws=draws, level=level, seed=seed, method=method)
 
 
 def paired_bootstrap(  # noqa: PLR0913 - the pair, and the options of every bootstrap
@@ -135,7 +120,7 @@ def paired_bootstrap(  # noqa: PLR0913 - the pair, and the options of every boot
     draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    method: Method = "expanded",
+    method: Method = "bca",
 ) -> Interval:
     """The interval of the second model's statistic minus the first's, on the same queries.
 
@@ -164,28 +149,15 @@ def paired_bootstrap(  # noqa: PLR0913 - the pair, and the options of every boot
     if a.shape != b.shape or not np.array_equal(np.isnan(a), np.isnan(b)):
         message = f"both models must be evaluated on the same queries, got {_evaluated(a)} and {_evaluated(b)}"
         raise OptionError(message)
+    check_options(draws, level, method)
+    number_of = number_groups(groups, a.shape if statistic is None else a.shape[:1])
     if statistic is None:
-        return bootstrap_means(b - a, groups, draws=draws, level=level, seed=seed, method=method)
+        return _of_means(b - a, number_of, draws=draws, level=level, seed=seed, method=method)
 
     def difference(rows: NDArray[np.int64]) -> float:
         return statistic(b[rows]) - statistic(a[rows])
 
-    number_groups(groups, a.shape[:1])
     return bootstrap(difference, groups, draws=draws, level=level, seed=seed, method=method)
-
-
-def check_options(draws: int, level: float, method: Method) -> None:
-    """Refuse options without meaning.
-
-    Raises:
-        OptionError: if there are no draws, level is not between 0 and 1, or method is none.
-    """
-    if draws < 1 or not 0 < level < 1:
-        message = f"draws must be at least 1 and level between 0 and 1, got {draws} and {level}"
-        raise OptionError(message)
-    if method not in get_args(Method):
-        message = f"method must be one of {', '.join(get_args(Method))}, got {method!r}"
-        raise OptionError(message)
 
 
 def number_groups(groups: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
@@ -210,58 +182,29 @@ def resamples(strata: list[int], *, draws: int, seed: int) -> Iterator[NDArray[n
         seed: chooses the draws.
     """
     rng = np.random.default_rng(seed)
-    block = max(1, _AT_ONCE // sum(strata))
+    block = max(1, _AT_ONCE // max(sum(strata), 1))
     for start in range(0, draws, block):
         count = min(block, draws - start)
-        yield np.hstack([_resample(rng, count, size) for size in strata])
+        yield np.hstack([np.zeros((count, 0), dtype=np.int64), *(_resample(rng, count, size) for size in strata)])
 
 
-def interval_of(values: NDArray[np.float64], groups: int, *, level: float, method: Method) -> Interval:
-    """The limits among the values of all draws that have one; NaN if none has, or the groups are fewer than two.
-
-    Args:
-        values: ``(D,)``, one a draw.
-        groups: how many were drawn from; if two kinds were, the fewer.
-        level: the share of draws that the plain interval holds.
-        method: which percentiles are the limits.
-    """
-    values = values[~np.isnan(values)]
-    if groups < 2 or not values.size:
+def _of_means(
+    values: NDArray[np.float64], number_of: NDArray[np.int64], *, draws: int, level: float, seed: int, method: Method
+) -> Interval:
+    evaluated = ~np.isnan(values)
+    kept, group, sizes = np.unique(number_of[evaluated], return_inverse=True, return_counts=True)
+    if kept.size < 2:
         return Interval(math.nan, math.nan, math.nan)
-    tail = (1 - level) / 2
-    if method == "expanded":
-        tail = NormalDist().cdf(-math.sqrt(groups / (groups - 1)) * student_quantile(level, groups - 1))
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(float(low), float(high), float(np.mean(values > 0) + np.mean(values == 0) / 2))
-
-
-def student_quantile(level: float, degrees: int) -> float:
-    """The t between whose negative and itself Student's distribution holds the share ``level``.
-
-    By bisection on the finite sums of Abramowitz and Stegun (1964), 26.7.3 and 26.7.4.
-
-    >>> round(student_quantile(0.95, 19), 4)
-    2.093
-    """
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        angle = (low + high) / 2
-        if _student_share(angle, degrees) < level:
-            low = angle
-        else:
-            high = angle
-    return math.sqrt(degrees) * math.tan(low)
-
-
-def _student_share(angle: float, degrees: int) -> float:
-    """The share of Student's distribution within ±t, by the angle whose tangent is t / √degrees."""
-    odd = degrees % 2
-    numbers = np.arange(2 if odd else 1, degrees - 1, 2)
-    factors = numbers / (numbers + 1) * math.cos(angle) ** 2
-    series = math.sin(angle) * (1 + float(np.sum(np.cumprod(factors))))
-    if not odd:
-        return series
-    return 2 / math.pi * (angle + (series * math.cos(angle) if degrees > 1 else 0.0))
+    sums = np.bincount(group, values[evaluated])
+    means = [(counts @ sums) / (counts @ sizes) for counts in resamples([kept.size], draws=draws, seed=seed)]
+    return interval_of(
+        np.concatenate(means),
+        kept.size,
+        level=level,
+        method=method,
+        estimate=float(sums.sum() / sizes.sum()),
+        left_out=(sums.sum() - sums) / (sizes.sum() - sizes),
+    )
 
 
 def _resample(rng: np.random.Generator, draws: int, size: int) -> NDArray[np.int64]:
