@@ -23,6 +23,7 @@ from placewise.protocols import find_protocol, truth_of
 from placewise.ranking import rank_all
 from placewise.scored_files import score_predictions
 from placewise.scoring import Scores, score
+from placewise.show_scores import evaluation_text
 from placewise.sources import read_source
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def test_saved_predictions_score_as_the_evaluation_did(
     again = score_predictions(file, tiny_dataset, protocol=protocol, tau=evaluation.tau)
 
     assert scores_json(again) == scores_json(evaluation.scores)
+    assert again.decisions == evaluation.counts
     data = file.read_bytes()
     text = (gzip.decompress(data) if name.endswith("gz") else data).decode()
     assert text.startswith("query,rank,path,similarity,confidence,answer\np0/3.png,1,p0/")
@@ -298,6 +300,16 @@ def test_intervals_are_there_for_every_number_and_can_be_left_out(tiny_dataset: 
         if name != "ece":
             assert evaluation.intervals[name].low <= value <= evaluation.intervals[name].high
     assert evaluate_source(source, tiny_model, intervals=False).intervals == {}
+
+
+def test_one_group_has_no_intervals_and_the_text_says_so(tiny_dataset: Path, tiny_model: TinyModel) -> None:
+    """Ten frames of one sequence are one stretch: there is nothing to draw, which is stated instead of a number."""
+    evaluation = evaluate_source(read_source(tiny_dataset), tiny_model, protocol="frames:3")
+
+    assert all(math.isnan(interval.low) for interval in evaluation.intervals.values())
+    text = evaluation_text(evaluation)
+    assert "; 95 % intervals are not defined: stretches of 50 frames are fewer than two" in text
+    assert "nan" not in text
 
 
 def test_without_labels_nothing_is_decided_but_by_a_fixed_tau(tiny_dataset: Path, tiny_model: TinyModel) -> None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from placewise import metrics
 from placewise.errors import EvaluationError
-from placewise.metrics import Answered, Interval
-from placewise.scoring import Outcomes, Scores, confidence_metrics, mean, recalls
+from placewise.metrics import Interval
+from placewise.scoring import Outcomes, Scores, confidence_metrics, decisions_at, mean, recalls
 from placewise.truth import Groups
 
 LOWER_IS_BETTER = frozenset(
@@ -143,8 +143,7 @@ def compare(first: Compared, second: Compared) -> Comparison:
 def _of_confidence(a: Outcomes, b: Outcomes, taus: tuple[float, float]) -> list[Difference]:
     sides = a.answered(taus[0]), b.answered(taus[1])
     values = [
-        {**confidence_metrics(side, tau), **_decisions(answered)}
-        for side, tau, answered in zip((a, b), taus, sides, strict=True)
+        {**confidence_metrics(side, tau), **_decisions(side, tau)} for side, tau in zip((a, b), taus, strict=True)
     ]
     intervals = metrics.paired_bootstrap_open_set(*sides, a.groups.codes[a.decided])
     return [
@@ -154,12 +153,11 @@ def _of_confidence(a: Outcomes, b: Outcomes, taus: tuple[float, float]) -> list[
     ]
 
 
-def _decisions(answered: Answered) -> dict[str, float]:
+def _decisions(outcomes: Outcomes, tau: float) -> dict[str, float]:
     """The metrics of decisions at tau, where there is one."""
-    if answered.tau is None:
+    counts = decisions_at(outcomes, tau)
+    if counts is None:
         return {}
-    known, unknown = answered.confidence[~answered.open_set], answered.confidence[answered.open_set]
-    counts = metrics.open_set_counts(known, unknown, answered.tau)
     names = ("unknown_precision", "unknown_recall", "unknown_f1", "false_accept_rate", "false_reject_rate")
     return {name: getattr(counts, name) for name in names}
 

@@ -143,7 +143,7 @@ def _evaluation(source: Source, card: ModelCard, run: _Run, *, seconds: dict[str
         calibration=calibration,
         results=run.results,
         retrieval=scores.retrieval,
-        counts=_counts(known, open_set, scores.tau),
+        counts=scores.decisions or OpenSetCounts(0, 0, 0, 0),
         open_set={**scores.open_set, **({"ece": reliability.ece} if reliability else {})},
         sweep=sweep(*_similarities(run.results)),
         choices=tuple(
@@ -253,11 +253,6 @@ def _calibrated(gallery: Embedded, aim: Aim) -> CalibratedRule:
     calibration = calibrate(exam, names=places.names, ids=rows, aim=aim)
     cohort = np.array(calibration.cohort, dtype=np.int64)
     return CalibratedRule(calibration, gallery.embeddings[cohort], places.codes[cohort])
-
-
-def _counts(known: NDArray[np.float64], open_set: NDArray[np.float64], tau: float) -> OpenSetCounts:
-    """The decisions; none where there is no tau."""
-    return OpenSetCounts(0, 0, 0, 0) if math.isnan(tau) else metrics.open_set_counts(known, open_set, tau)
 
 
 def _reliability(known: NDArray[np.float64], correct: NDArray[np.bool_], open_set: NDArray[np.float64]) -> Reliability:

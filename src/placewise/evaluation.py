@@ -238,7 +238,11 @@ def scores_json(scores: Scores) -> dict[str, object]:
         "counts": scores.counts,
         "groups": {"unit": outcomes.groups.unit, "count": len(np.unique(outcomes.groups.codes))},
         "retrieval": scores.retrieval,
-        "open_set": {"tau": scores.tau, **scores.open_set},
+        "open_set": {
+            "tau": scores.tau,
+            **(counts_json(scores.decisions) if scores.decisions else {}),
+            **scores.open_set,
+        },
         "intervals": {name: [interval.low, interval.high] for name, interval in scores.intervals.items()},
         "queries": _outcomes_json(outcomes),
     }

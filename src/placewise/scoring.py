@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise import metrics
-from placewise.metrics import Answered, Interval
+from placewise.metrics import Answered, Interval, OpenSetCounts
 from placewise.predictions import Prediction, ranks_among
 from placewise.truth import Groups, Protocol, Truth
 
@@ -83,6 +83,7 @@ class Scores:
         counts: queries in all, and those evaluated, excluded, without positives, open-set, and without a prediction.
         retrieval: Recall@K and what the protocol reports beside it.
         open_set: metrics of the confidence.
+        decisions: what tau decides; None where nothing is decided.
         intervals: of both, by name; empty where none were asked for.
         outcomes: what came of each query.
     """
@@ -92,6 +93,7 @@ class Scores:
     counts: dict[str, int]
     retrieval: dict[str, float]
     open_set: dict[str, float]
+    decisions: OpenSetCounts | None
     intervals: dict[str, Interval]
     outcomes: Outcomes
 
@@ -127,6 +129,7 @@ def score(
         },
         retrieval={name: mean(values) for name, values in outcomes.values.items()},
         open_set=open_set,
+        decisions=decisions_at(outcomes, tau) if open_set else None,
         intervals=intervals_of(outcomes, tau, open_set) if intervals else {},
         outcomes=outcomes,
     )
@@ -163,6 +166,14 @@ def _at(answered: Answered, tau: float) -> dict[str, float]:
     known, correct = answered.confidence[~answered.open_set], answered.correct[~answered.open_set]
     right = float(np.mean((known >= tau) & correct)) if known.size else math.nan
     return {"known_accepted_right": right, "wrong_place_rate": metrics.wrong_place_rate(known, correct, tau)}
+
+
+def decisions_at(outcomes: Outcomes, tau: float) -> OpenSetCounts | None:
+    """What tau decides; None where it is NaN."""
+    if math.isnan(tau):
+        return None
+    answered = outcomes.answered(tau)
+    return metrics.open_set_counts(answered.confidence[~answered.open_set], answered.confidence[answered.open_set], tau)
 
 
 def gap_in_order(outcomes: Outcomes, rows: NDArray[np.int64] | None = None) -> float:

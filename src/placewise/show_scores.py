@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from placewise.comparing import Comparison
     from placewise.contest import Contest
     from placewise.evaluation import Evaluation
-    from placewise.metrics import Interval, OpenSetCounts
+    from placewise.metrics import Interval
     from placewise.scoring import Scores
 
 _LABELS = {
@@ -61,7 +61,7 @@ def label_of(metric: str) -> str:
 
 def evaluation_text(evaluation: Evaluation) -> str:
     """What ``evaluate`` prints: the dataset, the protocol, then the tables of the original design and the sweep."""
-    card, counts, scores = evaluation.card, evaluation.counts, evaluation.scores
+    card, scores = evaluation.card, evaluation.scores
     seconds = ", ".join(f"{stage.replace('_', ' ')} {value:.2f} s" for stage, value in evaluation.seconds.items())
     unlabelled = f", {evaluation.unlabelled_queries} unlabelled" if evaluation.unlabelled_queries else ""
     dataset = (
@@ -70,9 +70,8 @@ def evaluation_text(evaluation: Evaluation) -> str:
     )
     run = f"model {card.name}, {card.dim}-D, {card.fingerprint[:8]}; {embedded(evaluation.computed)}; {seconds}"
     parts = [f"{dataset}\n{run}\n{_protocol_text(scores)}", _retrieval_text(scores)]
-    decided = not math.isnan(evaluation.tau)
     title = f"Open-set performance at tau {evaluation.tau:.4g} on the {_confidence_of(evaluation)}"
-    parts.append(_open_set_text(evaluation.open_set, scores, counts if decided else None, title))
+    parts.append(_open_set_text(evaluation.open_set, scores, title))
     if evaluation.calibration:
         parts.append(_calibrated_text(evaluation))
     if evaluation.scores.protocol.labelled:
@@ -85,7 +84,7 @@ def scores_text(scores: Scores) -> str:
     parts = [_protocol_text(scores), _retrieval_text(scores)]
     if scores.open_set:
         title = f"Open-set performance at tau {scores.tau:.4g} on the confidence"
-        parts.append(_open_set_text(scores.open_set, scores, None, title))
+        parts.append(_open_set_text(scores.open_set, scores, title))
     return "\n\n".join(parts)
 
 
@@ -141,7 +140,9 @@ def _protocol_text(scores: Scores) -> str:
     }
     counts = [f"{scores.counts[key]} {word}" for key, word in words.items() if scores.counts[key]]
     groups = scores.outcomes.groups
-    drawn = f"; 95 % intervals over {len(np.unique(groups.codes))} {groups.unit}" if scores.intervals else ""
+    number = len(np.unique(groups.codes))
+    over = f"over {number} {groups.unit}" if number > 1 else f"are not defined: {groups.unit} are fewer than two"
+    drawn = f"; 95 % intervals {over}" if scores.intervals else ""
     protocol = f"protocol {scores.protocol.spelled}: {scores.protocol.law}"
     return f"{protocol}\n{scores.counts['queries']} queries: {', '.join(counts)}{drawn}"
 
@@ -153,9 +154,9 @@ def _retrieval_text(scores: Scores) -> str:
     return table([("Quantitative results", ""), *rows])
 
 
-def _open_set_text(values: Mapping[str, float], scores: Scores, counts: OpenSetCounts | None, title: str) -> str:
+def _open_set_text(values: Mapping[str, float], scores: Scores, title: str) -> str:
     """The metrics of the confidence: those of the decisions only where there is a tau."""
-    decided = not math.isnan(scores.tau)
+    counts, decided = scores.decisions, not math.isnan(scores.tau)
     decisions = {name: getattr(counts, name) for name in _DECISIONS} if counts else {}
     rows = [
         (label_of(name), _with_interval(value, scores.intervals.get(name)))
