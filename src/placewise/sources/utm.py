@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from placewise.core import Position
+import numpy as np
+from numpy.typing import NDArray
+
+from placewise.core import Photo, Position
 
 _ZONE = re.compile(r"(\d{1,2})\s*([C-HJ-NP-X])", re.IGNORECASE)
 
@@ -45,6 +48,33 @@ def _to_wgs84(zone: int, northern: bool) -> Callable[[float, float], tuple[float
     # Knows the zones by itself: nothing is looked up on the network.
     transformer = pyproj.Transformer.from_crs(f"EPSG:{(32600 if northern else 32700) + zone}", 4326, always_xy=True)
     transform: Callable[[float, float], tuple[float, float]] = transformer.transform
+    return transform
+
+
+def metres_of(photos: Sequence[Photo]) -> NDArray[np.float64]:
+    """UTM easting and northing ``(N, 2)`` in metres, NaN where a photo has no position.
+
+    All are in one zone, that of the median position, so that a border between zones tears nothing apart. Where each
+    photo's name holds its UTM metres, as the VPR datasets' names do, they are taken as they stand.
+    """
+    if photos and all(is_named(photo.path.name) for photo in photos):
+        return np.array([photo.path.name.split("@")[1:3] for photo in photos], dtype=np.float64)
+    metres = np.full((len(photos), 2), np.nan)
+    rows = [row for row, photo in enumerate(photos) if photo.position]
+    if rows:
+        lat, lon = np.array([(p.position.lat, p.position.lon) for p in photos if p.position]).T
+        lon = lon[0] + (lon - lon[0] + 180) % 360 - 180  # across the 180th meridian
+        zone = int((float(np.median(lon)) + 180) % 360 // 6) + 1
+        metres[rows] = np.stack(_to_utm(zone, float(np.median(lat)) >= 0)(lon, lat), axis=1)
+    return metres
+
+
+@functools.lru_cache(maxsize=120)
+def _to_utm(zone: int, northern: bool) -> Callable[..., tuple[NDArray[np.float64], NDArray[np.float64]]]:  # noqa: FBT001
+    import pyproj
+
+    transformer = pyproj.Transformer.from_crs(4326, f"EPSG:{(32600 if northern else 32700) + zone}", always_xy=True)
+    transform: Callable[..., tuple[NDArray[np.float64], NDArray[np.float64]]] = transformer.transform
     return transform
 
 
