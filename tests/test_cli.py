@@ -89,7 +89,11 @@ def test_validate_index_locate_evaluate(landmarks: Path, tmp_path: Path) -> None
     assert scores["dataset"]["open_set_queries"] == 9
     assert scores["embedded"] == 29  # the gallery's came from the cache
     assert scores["open_set"]["tau"] == 0.55
-    assert (tmp_path / "out.html").stat().st_size > 50_000
+    assert scores["curves"]["recall"]["recall"][0] == scores["retrieval"]["recall@1"]
+    assert sum(row["queries"] for row in scores["places"]) == 29
+    report = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert f"placewise evaluate {landmarks} " in report
+    assert "data:image/jpeg" in report
 
 
 def test_text_output_names_the_verdict(landmarks: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
@@ -432,6 +433,7 @@ def evaluate(
     from placewise.contest import contest_json, contest_of, numbers_csv
     from placewise.evaluate import evaluate_source
     from placewise.evaluation import to_json
+    from placewise.figures import figures_json, figures_of
     from placewise.files import check_output, write_atomically
     from placewise.openset import Aim
     from placewise.protocols import find_protocol
@@ -468,7 +470,8 @@ def evaluate(
         contest = contest_of(evaluations)
         _print(contest_json(contest) if as_json else f"{rows.shown}\n{show.contest_text(contest)}")
     else:
-        _print(to_json(evaluation) if as_json else f"{rows.shown}\n{show.evaluation_text(evaluation)}")
+        document = {**to_json(evaluation), **figures_json(figures_of(evaluation, rows))} if as_json else None
+        _print(document or f"{rows.shown}\n{show.evaluation_text(evaluation)}")
     if numbers:
         write_atomically(numbers, numbers_csv(evaluations))
     if report and names:
@@ -476,7 +479,7 @@ def evaluate(
 
         write_contest_report(contest, rows, report)
     elif report:
-        write_report(evaluation, rows, report)
+        write_report(evaluation, rows, report, command=shlex.join(["placewise", *sys.argv[1:]]))
     if report:
         click.echo(f"report: {report}", err=as_json)
     _complain(evaluation.failures)

@@ -10,6 +10,7 @@ The laws of this module:
 """
 
 from placewise.metrics.calibration import Reliability, RiskCoverage, reliability, risk_coverage
+from placewise.metrics.curves import Curve, answer_curve, oscr_curve, recall_curve, roc_curve, unknown_curve
 from placewise.metrics.intervals import Interval, Method
 from placewise.metrics.open_set import (
     OpenSetCounts,
@@ -48,6 +49,7 @@ from placewise.metrics.revisited import (
 
 __all__ = [
     "Answered",
+    "Curve",
     "GradedRanks",
     "Interval",
     "Method",
@@ -59,6 +61,7 @@ __all__ = [
     "RiskCoverage",
     "Setup",
     "WithoutPositives",
+    "answer_curve",
     "auc_pr",
     "auroc",
     "average_precision",
@@ -77,16 +80,20 @@ __all__ = [
     "mean_average_precision_at_r",
     "open_set_counts",
     "oscr",
+    "oscr_curve",
     "paired_bootstrap",
     "paired_bootstrap_open_set",
     "ranks_of",
     "recall_at_100_precision",
     "recall_at_k",
     "recall_counts",
+    "recall_curve",
     "reliability",
     "revisited_average_precision",
     "revisited_precision_at_k",
     "revisited_scores",
     "risk_coverage",
+    "roc_curve",
+    "unknown_curve",
     "wrong_place_rate",
 ]

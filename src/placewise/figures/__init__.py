@@ -1,0 +1,155 @@
+"""A finished evaluation → the curves, histograms, places and positions that explain it. Formulas are in `metrics`.
+
+`placewise.report` draws them, ``placewise evaluate --json`` lists them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from placewise import metrics
+from placewise.figures.ground import Ground, ground_of
+from placewise.figures.histograms import Histogram, histogram_of
+from placewise.figures.outcomes import MISTAKES, Outcome, outcome
+from placewise.figures.places import Confusion, Matrix, PlaceRow, confusions_of, matrix_of, place_rows
+from placewise.metrics import Curve
+
+if TYPE_CHECKING:
+    from placewise.core import Source
+    from placewise.evaluation import Evaluation
+
+__all__ = [
+    "MISTAKES",
+    "Confusion",
+    "Figures",
+    "Ground",
+    "Histogram",
+    "Matrix",
+    "Outcome",
+    "PlaceRow",
+    "figures_json",
+    "figures_of",
+    "outcome",
+]
+
+LAST_K = 25
+"""The largest K of the recall curve."""
+
+_TOLERANCE = 0.001
+"""How far a thinned curve may be from the exact one: less than a pixel of any plot, and curves stay short."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Figures:
+    """What is drawn and listed of an evaluation. A curve without points is one that is not defined.
+
+    Attributes:
+        recall: Recall@K against K.
+        roc: known queries accepted against open-set queries accepted.
+        oscr: known queries accepted with their place against open-set queries accepted.
+        answers: precision against recall of the accepted answers.
+        unknown: precision against recall of UNKNOWN.
+        risk: the share of accepted answers that are wrong against the share of queries accepted.
+        confidence: of known queries whose place would be right, of others, and of open-set ones.
+        similarity: likewise, of the best hit.
+        places: one a place of a query, those of the gallery first, the worst first.
+        confusions: what was answered instead of the right thing, the most frequent first.
+        matrix: what was answered to the queries of each place; None where there are too many places to read it.
+        ground: where photos were taken and where answers point; None where that is not known.
+    """
+
+    recall: Curve
+    roc: Curve
+    oscr: Curve
+    answers: Curve
+    unknown: Curve
+    risk: Curve
+    confidence: Histogram
+    similarity: Histogram
+    places: tuple[PlaceRow, ...]
+    confusions: tuple[Confusion, ...]
+    matrix: Matrix | None
+    ground: Ground | None
+
+
+def figures_of(evaluation: Evaluation, source: Source) -> Figures:
+    """Everything that explains an evaluation.
+
+    Args:
+        evaluation: what `placewise.evaluate.evaluate_source` returned.
+        source: its photos, for the positions of the gallery.
+    """
+    results, tau = evaluation.results, evaluation.tau
+    known = [result for result in results if result.open_set is False]
+    ranks = [result.positive_ranks for result in known]
+    confidences = [result.confidence for result in known]
+    correct = [result.correct for result in known]
+    open_set = [result.confidence for result in results if result.open_set]
+    return Figures(
+        recall=metrics.recall_curve(ranks, max(1, min(LAST_K, evaluation.gallery))),
+        roc=metrics.roc_curve(confidences, open_set).thinned(_TOLERANCE),
+        oscr=metrics.oscr_curve(confidences, correct, open_set).thinned(_TOLERANCE),
+        answers=metrics.answer_curve(confidences, correct, open_set).thinned(_TOLERANCE),
+        unknown=metrics.unknown_curve(confidences, open_set).thinned(_TOLERANCE),
+        risk=Curve(evaluation.risk.coverage, evaluation.risk.risk).thinned(_TOLERANCE),
+        confidence=histogram_of(
+            results, lambda result: result.confidence, limits=(0.0, 1.0) if evaluation.reliability else None
+        ),
+        similarity=histogram_of(results, lambda result: result.similarity),
+        places=place_rows(results, tau),
+        confusions=confusions_of(results, tau),
+        matrix=matrix_of(results, tau),
+        ground=ground_of(results, tau, source),
+    )
+
+
+def figures_json(figures: Figures) -> dict[str, object]:
+    """The numbers that are drawn, for the JSON document of an evaluation; what is undefined is null."""
+    return {
+        "curves": {
+            "recall": _curve_json(figures.recall, "k", "recall"),
+            "roc": _curve_json(figures.roc, "open_set_accepted", "known_accepted"),
+            "oscr": _curve_json(figures.oscr, "open_set_accepted", "known_accepted_right"),
+            "answers": _curve_json(figures.answers, "recall", "precision"),
+            "unknown": _curve_json(figures.unknown, "recall", "precision"),
+            "risk": _curve_json(figures.risk, "coverage", "risk"),
+        },
+        "histograms": {
+            "confidence": _histogram_json(figures.confidence),
+            "similarity": _histogram_json(figures.similarity),
+        },
+        "places": [_place_json(row) for row in figures.places],
+        "confusions": [
+            {"place": pair.place, "answered": pair.answered, "open_set": pair.open_set, "queries": pair.queries}
+            for pair in figures.confusions
+        ],
+    }
+
+
+def _place_json(row: PlaceRow) -> dict[str, object]:
+    return {
+        "place": row.place,
+        "open_set": row.open_set,
+        "queries": row.queries,
+        "recall@1": None if math.isnan(row.recall_at_1) else row.recall_at_1,
+        "map": None if math.isnan(row.map) else row.map,
+        "accepted": row.accepted,
+        "accepted_right": row.accepted_right,
+        "confused_with": row.confused_with,
+        "confused": row.confused,
+    }
+
+
+def _curve_json(curve: Curve, x: str, y: str) -> dict[str, list[float]]:
+    return {x: curve.x.round(6).tolist(), y: curve.y.round(6).tolist()}
+
+
+def _histogram_json(histogram: Histogram) -> dict[str, list[float]]:
+    return {
+        "edges": histogram.edges.round(6).tolist(),
+        "right": histogram.right.tolist(),
+        "wrong": histogram.wrong.tolist(),
+        "open_set": histogram.open_set.tolist(),
+    }

@@ -1,0 +1,28 @@
+"""What became of a query at tau, in one word each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from placewise.evaluation import QueryResult
+
+Outcome = Literal["right", "right UNKNOWN", "wrong place", "false accept", "false reject", "not scored"]
+MISTAKES: tuple[Outcome, ...] = ("wrong place", "false accept", "false reject")
+
+
+def outcome(result: QueryResult, tau: float) -> Outcome:
+    """What became of a query.
+
+    Args:
+        result: what was answered.
+        tau: below it the answer is UNKNOWN.
+    """
+    accepted = result.confidence >= tau
+    if result.open_set is None:
+        return "not scored"
+    if result.open_set:
+        return "false accept" if accepted else "right UNKNOWN"
+    if not accepted:
+        return "false reject"
+    return "right" if result.correct else "wrong place"
