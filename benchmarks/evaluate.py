@@ -15,10 +15,10 @@ import numpy as np
 
 from placewise.core import Embeddings, Photo, Source
 from placewise.openset import SimilarityRule
-from placewise.predictions import save_predictions
-from placewise.protocols import find_protocol, truth_of
-from placewise.ranking import rank_all
-from placewise.scoring import score
+from placewise.scoring.predictions import save_predictions
+from placewise.scoring.protocols import find_protocol, truth_of
+from placewise.scoring.ranking import rank_all
+from placewise.scoring.scores import score
 
 SPREAD = 0.12
 """The noise of a photo, in each dimension, around its place's direction: some positives are far down."""

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from placewise import metrics
-from placewise.comparing import compare_files, comparison_json
 from placewise.contest import contest_json, contest_of, numbers_csv
 from placewise.errors import EvaluationError
 from placewise.evaluate import evaluate_source
 from placewise.evaluation import scores_json, to_json
-from placewise.scored_files import score_predictions
+from placewise.scoring.comparing import compare_files, comparison_json
+from placewise.scoring.scored_files import score_predictions
 from placewise.sources import read_source
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from placewise import evaluate as stage
-from placewise import ranking
 from placewise.cache import Cache
 from placewise.core import Source
 from placewise.errors import EvaluationError, ModelError, OptionError
 from placewise.evaluate import evaluate_source
 from placewise.evaluation import to_json
 from placewise.models import load_model
+from placewise.scoring import ranking
 from placewise.sources import read_source
 
 if TYPE_CHECKING:

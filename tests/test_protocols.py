@@ -9,10 +9,10 @@ import pytest
 
 from placewise.core import Grades, Photo, Position, Source
 from placewise.errors import EvaluationError, OptionError, SourceError
-from placewise.protocols import KINDS, find_protocol, truth_of
+from placewise.scoring.protocols import KINDS, find_protocol, truth_of
+from placewise.scoring.truth import Truth
 from placewise.sources import read_source
 from placewise.sources.utm import metres_of, position_of
-from placewise.truth import Truth
 
 BERLIN = (52.52, 13.405)
 METRE = 1 / 111_195

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from placewise import ranking
 from placewise.core import Embeddings, Photo
 from placewise.openset import SimilarityRule
-from placewise.ranking import rank_all, ranks_of
+from placewise.scoring import ranking
+from placewise.scoring.ranking import rank_all, ranks_of
+from placewise.scoring.truth import Groups, Truth
 from placewise.search import ExactSearcher
-from placewise.truth import Groups, Truth
 
 
 def unit(rows: NDArray[np.float64]) -> Embeddings:

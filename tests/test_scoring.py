@@ -17,12 +17,12 @@ from placewise.errors import EvaluationError, OptionError
 from placewise.evaluate import evaluate_source
 from placewise.evaluation import scores_json
 from placewise.openset import Aim, SimilarityRule
-from placewise.prediction_files import read_predictions
-from placewise.predictions import save_predictions
-from placewise.protocols import find_protocol, truth_of
-from placewise.ranking import rank_all
-from placewise.scored_files import score_predictions
-from placewise.scoring import Scores, score
+from placewise.scoring.prediction_files import read_predictions
+from placewise.scoring.predictions import save_predictions
+from placewise.scoring.protocols import find_protocol, truth_of
+from placewise.scoring.ranking import rank_all
+from placewise.scoring.scored_files import score_predictions
+from placewise.scoring.scores import Scores, score
 from placewise.show_scores import evaluation_text
 from placewise.sources import read_source
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from placewise.archive import export_npz, import_npz
     from placewise.cache import Cache
     from placewise.calibrating import calibrate_gallery
-    from placewise.comparing import compare_files
     from placewise.core import Answer, Embedder, FileState, Filter, Finding, Hit, ModelCard, Photo, Position, Source
     from placewise.doctor import Examination, examine
     from placewise.embed import embed_photos
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from placewise.models import MODELS, load_model
     from placewise.openset import Aim, Calibration
     from placewise.report import write_report
-    from placewise.scored_files import score_predictions
+    from placewise.scoring.comparing import compare_files
+    from placewise.scoring.scored_files import score_predictions
     from placewise.sources import read_source
 
 _HOME = {
@@ -51,7 +51,7 @@ _HOME = {
     "Position": "core",
     "Source": "core",
     "calibrate_gallery": "calibrating",
-    "compare_files": "comparing",
+    "compare_files": "scoring.comparing",
     "embed_photos": "embed",
     "evaluate_source": "evaluate",
     "examine": "doctor",
@@ -60,7 +60,7 @@ _HOME = {
     "index_source": "indexing",
     "load_model": "models",
     "read_source": "sources",
-    "score_predictions": "scored_files",
+    "score_predictions": "scoring.scored_files",
     "write_report": "report",
 }
 

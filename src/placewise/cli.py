@@ -436,8 +436,8 @@ def evaluate(
     from placewise.figures import figures_json, figures_of
     from placewise.files import check_output, write_atomically
     from placewise.openset import Aim
-    from placewise.protocols import find_protocol
     from placewise.report import write_report
+    from placewise.scoring.protocols import find_protocol
 
     _only_without("tau", tau is not None, "false_accept_rate", "confidence")
     _only_without("models", bool(names), "model", "weights", "predictions", "answers")
@@ -519,8 +519,8 @@ def score(
     """
     from placewise import show_scores
     from placewise.evaluation import scores_json
-    from placewise.protocols import find_protocol
-    from placewise.scored_files import score_predictions
+    from placewise.scoring.protocols import find_protocol
+    from placewise.scoring.scored_files import score_predictions
 
     wanted = find_protocol(protocol, exclude_last=exclude_last)
     scores = score_predictions(
@@ -542,7 +542,7 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     Example: placewise compare a.json b.json
     """
     from placewise import show_scores
-    from placewise.comparing import compare_files, comparison_json
+    from placewise.scoring.comparing import compare_files, comparison_json
 
     comparison = compare_files(first, second)
     _print(comparison_json(comparison) if as_json else show_scores.comparison_text(comparison))

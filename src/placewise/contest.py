@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from placewise.comparing import Compared, Comparison, compare, comparison_json
 from placewise.evaluation import Evaluation, counts_json, to_json
+from placewise.scoring.comparing import Compared, Comparison, compare, comparison_json
 
 
 @dataclass(frozen=True, slots=True)

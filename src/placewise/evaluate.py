@@ -1,6 +1,6 @@
 """A labelled set by a protocol: queries are answered and saved first, then scored. Holds no formula.
 
-The protocol says what is right for each query; see `placewise.protocols`.
+The protocol says what is right for each query; see `placewise.scoring.protocols`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from placewise.openset import (
     self_exam,
     sweep,
 )
-from placewise.predictions import (
+from placewise.scoring.predictions import (
     TOP,
     check_predictions_output,
     save_predictions,
 )
-from placewise.protocols import find_protocol, truth_of
-from placewise.ranking import rank_all
-from placewise.scoring import Scores, score
-from placewise.truth import Protocol, Truth
+from placewise.scoring.protocols import find_protocol, truth_of
+from placewise.scoring.ranking import rank_all
+from placewise.scoring.scores import Scores, score
+from placewise.scoring.truth import Protocol, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

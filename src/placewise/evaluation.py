@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from placewise.core import Hit
 from placewise.files import write_atomically
 from placewise.openset import calibration_to_json
-from placewise.predictions import NOTHING, Prediction, ranks_among
+from placewise.scoring.predictions import NOTHING, Prediction, ranks_among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from placewise.embed import Failure
     from placewise.metrics import Interval, OpenSetCounts, Reliability, RiskCoverage
     from placewise.openset import Calibration
-    from placewise.scoring import Outcomes, Scores
-    from placewise.truth import Truth
+    from placewise.scoring.scores import Outcomes, Scores
+    from placewise.scoring.truth import Truth
 
 
 HITS = 10

@@ -7,9 +7,9 @@ import textwrap
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from placewise.columns import table
 from placewise.doctor import BY_NAME, KINDS
 from placewise.manifest import dropped_path
-from placewise.show import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,11 +12,11 @@ from placewise.columns import embedded, figure, share, table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from placewise.comparing import Comparison
     from placewise.contest import Contest
     from placewise.evaluation import Evaluation
     from placewise.metrics import Interval
-    from placewise.scoring import Scores
+    from placewise.scoring.comparing import Comparison
+    from placewise.scoring.scores import Scores
 
 _LABELS = {
     "map": "mAP",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from placewise import metrics
 from placewise.metrics import Answered, Interval, OpenSetCounts
-from placewise.predictions import Prediction, ranks_among
-from placewise.truth import Groups, Protocol, Truth
+from placewise.scoring.predictions import Prediction, ranks_among
+from placewise.scoring.truth import Groups, Protocol, Truth
 
 RECALLS = (1, 5, 10)
 LARGE_RECALLS = (20, 100)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from placewise.prediction_files import read_predictions
-from placewise.protocols import find_protocol
-from placewise.scoring import Scores, score
-from placewise.truth import Protocol
-from placewise.truth_files import read_truth
+from placewise.scoring.prediction_files import read_predictions
+from placewise.scoring.protocols import find_protocol
+from placewise.scoring.scores import Scores, score
+from placewise.scoring.truth import Protocol
+from placewise.scoring.truth_files import read_truth
 
 
 def score_predictions(

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from placewise.core import Grades, Photo, Source
 from placewise.errors import EvaluationError
 from placewise.openset import Places
+from placewise.scoring.truth import NO_ROWS, STRETCH, Groups, Protocol, Rows, Truth, rows_by, sharing, stretches
 from placewise.sources.pairs import read_pairs
 from placewise.sources.utm import metres_of
-from placewise.truth import NO_ROWS, STRETCH, Groups, Protocol, Rows, Truth, rows_by, sharing, stretches
 
 EXCLUDE_LAST = 50
 """Frames before the query that a loop closure must not be: they are alike because the camera has hardly moved."""

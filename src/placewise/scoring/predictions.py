@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.files import check_output, write_atomically
-from placewise.truth import Truth
+from placewise.scoring.truth import Truth
 
 TOP = 100
 """Hits kept for each query: as many as Recall@100 and mAP@100 want."""

@@ -9,10 +9,10 @@ import numpy as np
 
 from placewise.core import Photo
 from placewise.errors import EvaluationError
-from placewise.protocols import truth_of
+from placewise.scoring.protocols import truth_of
+from placewise.scoring.truth import Groups, Protocol, Rows, Truth, sharing
 from placewise.sources import read_source
 from placewise.sources.table import table
-from placewise.truth import Groups, Protocol, Rows, Truth, sharing
 
 _IGNORED = "ignored"
 """The usage of a query that Google Landmarks does not score."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from placewise import metrics
 from placewise.errors import EvaluationError
 from placewise.metrics import Interval
-from placewise.scoring import Outcomes, Scores, confidence_metrics, decisions_at, mean, recalls
-from placewise.truth import Groups
+from placewise.scoring.scores import Outcomes, Scores, confidence_metrics, decisions_at, mean, recalls
+from placewise.scoring.truth import Groups
 
 LOWER_IS_BETTER = frozenset(
     ("fpr95", "fpr95_open_set", "aurc", "ece", "false_accept_rate", "false_reject_rate", "wrong_place_rate")

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.errors import EvaluationError
-from placewise.predictions import Prediction
-from placewise.truth import Truth, rows_by
+from placewise.scoring.predictions import Prediction
+from placewise.scoring.truth import Truth, rows_by
 
 _ALIASES = {"prediction": "path", "hit": "path", "reference": "path", "score": "similarity"}
 """Other names of our columns."""

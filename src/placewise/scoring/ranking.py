@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from placewise.core import Embeddings
 from placewise.openset import Places, Rule
-from placewise.predictions import NOTHING, TOP, Prediction
+from placewise.scoring.predictions import NOTHING, TOP, Prediction
+from placewise.scoring.truth import Rows, Truth
 from placewise.search.exact import ROUNDING, nearest, score
-from placewise.truth import Rows, Truth
 
 _BLOCK_VALUES = 1 << 24
 """Similarities held at a time: 64 MiB of float32."""

@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 from placewise.core import Photo, Source
 from placewise.errors import OptionError
-from placewise.positives import EXCLUDE_LAST, by_frame, by_grade, by_pairs, by_place, by_radius
-from placewise.truth import Protocol, Truth
+from placewise.scoring.positives import EXCLUDE_LAST, by_frame, by_grade, by_pairs, by_place, by_radius
+from placewise.scoring.truth import Protocol, Truth
 
 
 @dataclass(frozen=True, slots=True)
