@@ -432,8 +432,7 @@ def evaluate(
     from placewise import show
     from placewise.contest import contest_json, contest_of, numbers_csv
     from placewise.evaluate import evaluate_source
-    from placewise.evaluation import to_json
-    from placewise.figures import figures_json, figures_of
+    from placewise.figures import evaluation_json
     from placewise.files import check_output, write_atomically
     from placewise.openset import Aim
     from placewise.report import write_report
@@ -470,7 +469,7 @@ def evaluate(
         contest = contest_of(evaluations)
         _print(contest_json(contest) if as_json else f"{rows.shown}\n{show.contest_text(contest)}")
     else:
-        document = {**to_json(evaluation), **figures_json(figures_of(evaluation, rows))} if as_json else None
+        document = evaluation_json(evaluation, rows) if as_json else None
         _print(document or f"{rows.shown}\n{show.evaluation_text(evaluation)}")
     if numbers:
         write_atomically(numbers, numbers_csv(evaluations))
@@ -792,14 +791,14 @@ def demo(out: Path, seed: int, tau: float | None, as_json: bool) -> None:
     """
     from placewise import show
     from placewise.demo import run_demo
-    from placewise.evaluation import to_json
+    from placewise.figures import evaluation_json
 
     embedder = _load("efficientnet-lite0", None)
     with _progress() as progress:
         result = run_demo(out, embedder, seed=seed, tau=tau, on_progress=progress.show)
     if as_json:
         answers = [show.answer_json(str(photo.path), answer) for photo, answer in result.answers]
-        _print({**to_json(result.evaluation), "answers": answers, "report": str(result.report)})
+        _print({**evaluation_json(result.evaluation, result.source), "answers": answers, "report": str(result.report)})
     else:
         _print(show.demo_text(result))
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from placewise.evaluation import Evaluation, counts_json, to_json
+from placewise.evaluation import Evaluation, decisions_json, to_json
 from placewise.scoring.comparing import Compared, Comparison, compare, comparison_json
 
 
@@ -54,7 +54,7 @@ def numbers_csv(evaluations: Sequence[Evaluation]) -> bytes:
             **scores.counts,
             "tau": evaluation.tau,
             **evaluation.retrieval,
-            **counts_json(evaluation.counts),
+            **decisions_json(evaluation),
             **evaluation.open_set,
         }
         for name, value in values.items():

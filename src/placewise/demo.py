@@ -34,6 +34,7 @@ class Demo:
     """Everything that the demo made and found."""
 
     manifest: Path
+    source: Source
     gallery: Path
     report: Path
     examination: Examination
@@ -85,7 +86,7 @@ def run_demo(
         )
     page = folder / "report.html"
     report.write_report(evaluation, source, page, examination=examination, title=f"Synthetic town {seed}")
-    return Demo(manifest, folder / "town.gallery", page, examination, indexed, evaluation, answers)
+    return Demo(manifest, source, folder / "town.gallery", page, examination, indexed, evaluation, answers)
 
 
 def _claim(folder: Path) -> None:

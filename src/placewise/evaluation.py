@@ -15,6 +15,7 @@ from placewise.core import Hit
 from placewise.files import write_atomically
 from placewise.openset import calibration_to_json
 from placewise.scoring.predictions import NOTHING, Prediction, ranks_among
+from placewise.scoring.wording import AT_TAU
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,7 @@ class QueryResult:
         correct: whether that hit is right.
         reason: why it was accepted or not, in one line.
         first_right: the best hit that is right, at the first of the positive ranks; None where there is none.
+        junk: for each of the hits, whether it counts neither for nor against.
     """
 
     query: Photo
@@ -59,6 +61,7 @@ class QueryResult:
     correct: bool
     reason: str
     first_right: Hit | None = None
+    junk: tuple[bool, ...] = ()
 
     @property
     def similarity(self) -> float:
@@ -114,6 +117,19 @@ class Evaluation:
     scores: Scores
 
     @property
+    def values(self) -> dict[str, float]:
+        """Every metric by its name; those of decisions only where there are any."""
+        decided = not math.isnan(self.tau)
+        rates = {name: value for name, value in counts_json(self.counts).items() if name in AT_TAU}
+        values = {**self.retrieval, **rates, **self.open_set}
+        return {name: value for name, value in values.items() if decided or name not in AT_TAU}
+
+    @property
+    def photos(self) -> int:
+        """How many were embedded, or found in the cache; those of a sequence that asks its own past count once."""
+        return self.gallery + sum(result.query.split == "query" for result in self.results)
+
+    @property
     def open_set_queries(self) -> int:
         """Queries to which UNKNOWN is right."""
         return sum(result.open_set is True for result in self.results)
@@ -147,6 +163,7 @@ def _result(truth: Truth, number: int, one: Prediction, *, open_set: bool | None
         correct=one.answer >= 0 and bool(np.isin(one.answer, positives)),
         reason=one.reason,
         first_right=_first_right(truth, one, positives),
+        junk=tuple(np.isin(shown, truth.junk[number]).tolist()),
     )
 
 
@@ -194,7 +211,7 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
     open_set = {
         "tau": evaluation.tau,
         "confidence": "probability" if evaluation.reliability else "similarity",
-        **counts_json(evaluation.counts),
+        **decisions_json(evaluation),
         **evaluation.open_set,
     }
     document = {
@@ -288,6 +305,12 @@ def _reliability_json(reliability: Reliability) -> list[dict[str, object]]:
             strict=True,
         )
     ]
+
+
+def decisions_json(evaluation: Evaluation) -> dict[str, float]:
+    """Its decisions at tau; NaN where nothing is decided."""
+    counts = counts_json(evaluation.counts)
+    return dict.fromkeys(counts, math.nan) if math.isnan(evaluation.tau) else counts
 
 
 def counts_json(counts: OpenSetCounts) -> dict[str, float]:

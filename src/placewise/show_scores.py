@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from placewise.columns import embedded, figure, share, table
+from placewise.scoring.wording import AT_TAU, counts_text, heads_of, intervals_text, is_defined, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,45 +17,7 @@ if TYPE_CHECKING:
     from placewise.scoring.comparing import Comparison
     from placewise.scoring.scores import Scores
 
-_LABELS = {
-    "map": "mAP",
-    "map@100": "mAP@100",
-    "map@r": "MAP@R",
-    "known_accepted_right": "known, right place",
-    "wrong_place_rate": "wrong-place rate",
-    "false_accept_rate": "false-accept rate",
-    "false_reject_rate": "false-reject rate",
-    "unknown_precision": "UNKNOWN precision",
-    "unknown_recall": "UNKNOWN recall",
-    "unknown_f1": "UNKNOWN F1",
-    "auroc": "AUROC",
-    "fpr95": "FPR95, of open-set",
-    "fpr95_open_set": "FPR95, of known",
-    "oscr": "OSCR",
-    "gap": "GAP",
-    "gap_in_order": "GAP, ties by id",
-    "recall_at_100_precision": "R@100P",
-    "auc_pr": "AUC-PR",
-    "aurc": "AURC",
-    "ece": "ECE",
-}
-"""The metrics by their names in JSON, and what they are called in a table."""
-
 _DECISIONS = ("unknown_precision", "unknown_recall", "unknown_f1")
-_AT_TAU = ("known_accepted_right", "wrong_place_rate")
-
-
-def label_of(metric: str) -> str:
-    """What a metric is called in a table."""
-    name, _, k = metric.partition("@")
-    words = name.removeprefix("map_revisited_"), name.removeprefix("mp_revisited_")
-    if name == "recall":
-        return f"Recall@{k}"
-    if words[0] != name:
-        return f"mAP, {words[0]}"
-    if words[1] != name:
-        return f"mP@{k}, {words[1]}"
-    return _LABELS.get(metric, metric)
 
 
 def evaluation_text(evaluation: Evaluation) -> str:
@@ -94,7 +55,7 @@ def comparison_text(comparison: Comparison) -> str:
     rows = [("metric", first, second, "difference", "95 % interval", f"draws in which {second} is better")]
     rows += [
         (
-            label_of(one.metric),
+            words_of(one.metric).label,
             figure(one.first),
             figure(one.second),
             f"{one.difference:+.4f}",
@@ -110,46 +71,26 @@ def comparison_text(comparison: Comparison) -> str:
 def contest_text(contest: Contest) -> str:
     """What ``evaluate --models`` prints: one line a model, then how each differs from the first."""
     scores = contest.evaluations[0].scores
-    names = [*_heads(scores), *(name for name in ("auroc", "oscr") if _stated(scores.open_set, name))]
-    rows = [("model", "dim", *(label_of(name) for name in names))]
+    names = heads_of(scores)
+    rows = [("model", "dim", *(words_of(name).label for name in names))]
     for evaluation in contest.evaluations:
-        values = {**evaluation.retrieval, **evaluation.open_set}
+        values = evaluation.values
         cells = [_with_interval(values[name], evaluation.intervals.get(name)) for name in names]
         rows.append((evaluation.card.name, str(evaluation.card.dim), *cells))
     differences = [comparison_text(comparison) for comparison in contest.comparisons]
     return "\n\n".join([_protocol_text(scores), table(rows), *differences])
 
 
-def _heads(scores: Scores) -> list[str]:
-    """The retrieval metrics worth a column."""
-    return [name for name in scores.retrieval if name in {"recall@1", "recall@5", "map"} or name.startswith("map_")]
-
-
-def _stated(values: Mapping[str, float], name: str) -> bool:
-    return not math.isnan(values.get(name, math.nan))
-
-
 def _protocol_text(scores: Scores) -> str:
     """The protocol, how many queries are of which kind, and what the intervals are over."""
-    words = {
-        "evaluated": "evaluated",
-        "without_positives": "of them without positives",
-        "open_set": "open-set",
-        "excluded": "excluded: nothing is known of them",
-        "without_prediction": "without a prediction: misses",
-    }
-    counts = [f"{scores.counts[key]} {word}" for key, word in words.items() if scores.counts[key]]
-    groups = scores.outcomes.groups
-    number = len(np.unique(groups.codes))
-    over = f"over {number} {groups.unit}" if number > 1 else f"are not defined: {groups.unit} are fewer than two"
-    drawn = f"; 95 % intervals {over}" if scores.intervals else ""
     protocol = f"protocol {scores.protocol.spelled}: {scores.protocol.law}"
-    return f"{protocol}\n{scores.counts['queries']} queries: {', '.join(counts)}{drawn}"
+    return f"{protocol}\n{'; '.join(filter(None, (counts_text(scores), intervals_text(scores))))}"
 
 
 def _retrieval_text(scores: Scores) -> str:
     rows = [
-        (label_of(name), _with_interval(value, scores.intervals.get(name))) for name, value in scores.retrieval.items()
+        (words_of(name).label, _with_interval(value, scores.intervals.get(name)))
+        for name, value in scores.retrieval.items()
     ]
     return table([("Quantitative results", ""), *rows])
 
@@ -159,9 +100,9 @@ def _open_set_text(values: Mapping[str, float], scores: Scores, title: str) -> s
     counts, decided = scores.decisions, not math.isnan(scores.tau)
     decisions = {name: getattr(counts, name) for name in _DECISIONS} if counts else {}
     rows = [
-        (label_of(name), _with_interval(value, scores.intervals.get(name)))
+        (words_of(name).label, _with_interval(value, scores.intervals.get(name)))
         for name, value in {**decisions, **values}.items()
-        if name not in _AT_TAU or decided
+        if name not in AT_TAU or decided
     ]
     if counts:
         rows[len(decisions) : len(decisions)] = [
@@ -176,7 +117,7 @@ def _with_interval(value: float, interval: Interval | None) -> str:
 
 
 def _interval_text(interval: Interval | None, *, signed: bool = False) -> str:
-    if interval is None or math.isnan(interval.low):
+    if interval is None or not is_defined(interval):
         return ""
     return (
         f"({interval.low:+.3f} to {interval.high:+.3f})" if signed else f"({interval.low:.2f} to {interval.high:.2f})"

@@ -18,10 +18,7 @@ from placewise.errors import EvaluationError
 from placewise.metrics import Interval
 from placewise.scoring.scores import Outcomes, Scores, confidence_metrics, decisions_at, mean, recalls
 from placewise.scoring.truth import Groups
-
-LOWER_IS_BETTER = frozenset(
-    ("fpr95", "fpr95_open_set", "aurc", "ece", "false_accept_rate", "false_reject_rate", "wrong_place_rate")
-)
+from placewise.scoring.wording import LOWER_IS_BETTER
 
 _HEADLINES = {"revisited": "map_revisited_medium", "landmarks-gap": "gap"}
 """The metric that the sentence speaks of, by protocol; else Recall@1."""
