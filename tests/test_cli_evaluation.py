@@ -67,6 +67,26 @@ def test_models_are_compared_in_one_run(tiny_dataset: Path, tmp_path: Path) -> N
     html = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert "2 models on the same photos" in html
     assert "http" not in html.replace("http-equiv", "")
+    assert "Only efficientnet-lite0 is right: none" in html
+    assert 'id="dataset"' in html
+    for each in document["models"]:
+        assert each["curves"]["recall"]["recall"][0] == each["retrieval"]["recall@1"]
+
+
+def test_a_report_shows_what_the_doctor_finds_unless_it_is_not_wanted(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Only a report pays for it; the document counts the same findings, and is null where nobody looked."""
+    arguments = ("evaluate", tiny_dataset, "--no-cache", "--json", "--no-intervals")
+
+    seen = json.loads(placewise(*arguments, "--report", tmp_path / "seen.html").stdout)
+    unseen = json.loads(placewise(*arguments, "--report", tmp_path / "unseen.html", "--no-validate").stdout)
+    bare = json.loads(placewise(*arguments).stdout)
+
+    assert seen["findings"]["query_without_positives"] == 1
+    assert seen["seconds"]["validate"] >= 0
+    assert unseen["findings"] is bare["findings"] is None
+    assert "validate" not in unseen["seconds"]
+    assert 'id="dataset"' in (tmp_path / "seen.html").read_text(encoding="utf-8")
+    assert 'id="dataset"' not in (tmp_path / "unseen.html").read_text(encoding="utf-8")
 
 
 def test_scoring_loads_no_model(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_contest_compares_each_model_with_the_first(tiny_dataset: Path, tiny_m
     contest = contest_of([first, second, first])
 
     assert [comparison.names for comparison in contest.comparisons] == [("tiny", "other"), ("tiny", "tiny")]
-    document: Any = contest_json(contest)
+    document: Any = contest_json(contest, source)
     assert document["models"][1]["retrieval"] == to_json(second)["retrieval"]
     assert len(document["comparisons"]) == 2
     lines = numbers_csv(contest.evaluations).decode().splitlines()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from placewise.core import Hit, Photo, Position, Source
@@ -166,6 +166,7 @@ def test_a_histogram_counts_each_scored_query_once(results: list[QueryResult]) -
 
 @settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
+@example([-0.625, -0.0625])
 def test_the_bins_hold_all_similarities_and_are_few(values: list[float]) -> None:
     """Whatever the cosines, there are 1 to 30 bins of a round width around them."""
     results = [replace(RESULTS[0], confidence=value) for value in values]

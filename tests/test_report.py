@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from placewise import doctor
 from placewise.core import Hit, Photo, Source
 from placewise.errors import OptionError
 from placewise.evaluate import evaluate_source
@@ -58,10 +57,10 @@ class Page(HTMLParser):
 def test_the_report_is_one_whole_file(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
     """Well-formed, with every number, every sweep row, and no address outside the file or to nowhere in it."""
     source = read_source(tiny_dataset)
-    evaluation = evaluate_source(source, tiny_model, tau=0.9)
+    evaluation = evaluate_source(source, tiny_model, tau=0.9, examine=True)
 
-    examination = doctor.examine(source)
-    write_report(evaluation, source, tmp_path / "out.html", examination=examination, title="Tiny")
+    examination = evaluation.examination
+    write_report(evaluation, source, tmp_path / "out.html", title="Tiny")
 
     page = Page((tmp_path / "out.html").read_text(encoding="utf-8"))
     text = " ".join(page.texts)
@@ -75,6 +74,7 @@ def test_the_report_is_one_whole_file(tiny_dataset: Path, tiny_model: TinyModel,
         assert f"{number:.3f}" in text
     for tau, _ in evaluation.sweep:
         assert f"{tau:.2f}" in text
+    assert examination is not None
     assert examination.findings
     for kind, count in examination.counts.items():
         assert (kind.replace("_", " ") in page.texts) == (count > 0)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from placewise.cache import Cache
     from placewise.core import Embedder, ModelCard, Source
     from placewise.embed import Failure
+    from placewise.evaluation import Evaluation
     from placewise.gallery_file import Storage
     from placewise.search.sidecar import SearcherKind
 
@@ -393,6 +394,13 @@ _intervals = click.option(
 @click.option("--top", default="100", show_default=True, metavar="N", help="Hits saved of each query; or all.")
 @click.option("--answers", type=click.Path(path_type=Path), help="Save every answer here (JSON lines) before scoring.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write a self-contained HTML report here.")
+@click.option(
+    "--validate/--no-validate",
+    "validated",
+    default=True,
+    show_default=True,
+    help="With --report: show there what 'placewise validate' finds, which decodes every photo once more.",
+)
 @click.option("--csv", "numbers", type=click.Path(path_type=Path), help="Write every number here.")
 @_json
 def evaluate(
@@ -416,6 +424,7 @@ def evaluate(
     top: str,
     answers: Path | None,
     report: Path | None,
+    validated: bool,
     numbers: Path | None,
     as_json: bool,
 ) -> None:
@@ -448,7 +457,7 @@ def evaluate(
     kept = _top(top)
     rows = _read(source, columns)
     embedders = [_load(name.strip(), weights, precision, decode, device) for name in (names or model).split(",")]
-    evaluations = []
+    evaluations: list[Evaluation] = []
     with _progress() as progress:
         for embedder in embedders:
             with _cache(embedder, cache_path, no_cache=no_cache) as cache:
@@ -462,23 +471,25 @@ def evaluate(
                     top=kept,
                     answers=answers,
                     intervals=intervals,
+                    examine=validated and report is not None and not evaluations,
                     on_progress=progress.show,
                 )
             evaluations.append(evaluation)
     if names:
         contest = contest_of(evaluations)
-        _print(contest_json(contest) if as_json else f"{rows.shown}\n{show.contest_text(contest)}")
+        _print(contest_json(contest, rows) if as_json else f"{rows.shown}\n{show.contest_text(contest)}")
     else:
         document = evaluation_json(evaluation, rows) if as_json else None
         _print(document or f"{rows.shown}\n{show.evaluation_text(evaluation)}")
     if numbers:
         write_atomically(numbers, numbers_csv(evaluations))
+    command = shlex.join(["placewise", *sys.argv[1:]])
     if report and names:
         from placewise.contest_report import write_contest_report
 
-        write_contest_report(contest, rows, report)
+        write_contest_report(contest, rows, report, command=command)
     elif report:
-        write_report(evaluation, rows, report, command=shlex.join(["placewise", *sys.argv[1:]]))
+        write_report(evaluation, rows, report, command=command)
     if report:
         click.echo(f"report: {report}", err=as_json)
     _complain(evaluation.failures)

@@ -8,7 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from placewise.evaluation import Evaluation, decisions_json, to_json
+from placewise.core import Source
+from placewise.evaluation import Evaluation, decisions_json
+from placewise.figures import evaluation_json
 from placewise.scoring.comparing import Compared, Comparison, compare, comparison_json
 
 
@@ -35,10 +37,10 @@ def contest_of(evaluations: Sequence[Evaluation]) -> Contest:
     return Contest(tuple(evaluations), tuple(compare(sides[0], other) for other in sides[1:]))
 
 
-def contest_json(contest: Contest) -> dict[str, object]:
-    """Several evaluations and their differences as one JSON document."""
+def contest_json(contest: Contest, source: Source) -> dict[str, object]:
+    """Several evaluations of a source and their differences as one JSON document."""
     return {
-        "models": [to_json(evaluation) for evaluation in contest.evaluations],
+        "models": [evaluation_json(evaluation, source) for evaluation in contest.evaluations],
         "comparisons": [comparison_json(comparison) for comparison in contest.comparisons],
     }
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from placewise import metrics
+from placewise import doctor, metrics
 from placewise.embed import Embedded, Failure, embed_all
 from placewise.errors import EvaluationError, OptionError
 from placewise.evaluation import HITS, Evaluation, QueryResult, results_of, save_answers
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from placewise.cache import Cache
     from placewise.core import Embedder, ModelCard, Source
+    from placewise.doctor import Examination
     from placewise.metrics import Reliability
 
     Progress = Callable[[str, int, int], None]
@@ -63,6 +64,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     top: int | None = TOP,
     answers: Path | None = None,
     intervals: bool = True,
+    examine: bool = False,
     on_progress: Progress | None = None,
 ) -> Evaluation:
     """Run the whole pipeline on a labelled set.
@@ -78,6 +80,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
         top: hits that it holds of each query; None for all.
         answers: a JSON-lines file that receives every answer before anything is scored.
         intervals: whether to resample for the intervals of the metrics.
+        examine: whether the doctor looks at the photos first, which decodes each of them once more.
         on_progress: called with (stage, photos done, photos in all).
 
     Raises:
@@ -90,6 +93,9 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     _check_rows(source)
     wanted = truth_of(protocol, source)
     watch = _Stopwatch()
+    examination = doctor.examine(source, on_progress=_stage("validate", on_progress)) if examine else None
+    if examine:
+        watch.lap("validate")
     gallery = embed_all(source, wanted.gallery, embedder, cache=cache, on_progress=_stage("gallery", on_progress))
     watch.lap("embed_gallery")
     queries = (
@@ -111,7 +117,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     watch.lap("save")
     scores = score(predicted, truth, protocol, tau=math.nan if rule.tau is None else rule.tau, intervals=intervals)
     evaluation = _evaluation(
-        source, embedder.card, _Run(gallery, queries, truth, rule, results, scores), seconds=watch.laps
+        source, embedder.card, _Run(gallery, queries, truth, rule, results, scores, examination), seconds=watch.laps
     )
     watch.lap("score")
     return evaluation
@@ -126,6 +132,7 @@ class _Run(NamedTuple):
     rule: Rule
     results: tuple[QueryResult, ...]
     scores: Scores
+    examination: Examination | None
 
 
 def _evaluation(source: Source, card: ModelCard, run: _Run, *, seconds: dict[str, float]) -> Evaluation:
@@ -162,6 +169,7 @@ def _evaluation(source: Source, card: ModelCard, run: _Run, *, seconds: dict[str
         protocol=f"{scores.protocol.spelled}: {scores.protocol.law}",
         intervals=scores.intervals,
         scores=scores,
+        examination=run.examination,
     )
 
 

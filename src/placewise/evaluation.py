@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from placewise.core import ModelCard, Photo
+    from placewise.doctor import Examination
     from placewise.embed import Failure
     from placewise.metrics import Interval, OpenSetCounts, Reliability, RiskCoverage
     from placewise.openset import Calibration
@@ -94,6 +95,7 @@ class Evaluation:
         protocol: its spelling and what it counts as right, in one line.
         intervals: what each metric may be, by the name that the metric has in ``retrieval`` and ``open_set``.
         scores: where those numbers come from: counts, and what came of each query.
+        examination: what the doctor found in the photos; None where it was not asked.
     """
 
     records: int
@@ -115,6 +117,7 @@ class Evaluation:
     protocol: str
     intervals: dict[str, Interval]
     scores: Scores
+    examination: Examination | None = None
 
     @property
     def values(self) -> dict[str, float]:
@@ -240,6 +243,7 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
             for rate, at_tau, right in evaluation.choices
         ],
         "reliability": None if evaluation.reliability is None else _reliability_json(evaluation.reliability),
+        "findings": None if evaluation.examination is None else evaluation.examination.counts,
         "embedded": evaluation.computed,
         "seconds": evaluation.seconds,
     }

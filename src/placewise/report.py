@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from placewise.core import Source
-    from placewise.doctor import Examination
     from placewise.evaluation import Evaluation
     from placewise.figures import Figures
     from placewise.metrics import Interval
@@ -41,7 +40,6 @@ def write_report(
     source: Source,
     path: Path,
     *,
-    examination: Examination | None = None,
     title: str = "",
     command: str = "",
 ) -> None:
@@ -51,7 +49,6 @@ def write_report(
         evaluation: what `placewise.evaluate.evaluate_source` returned.
         source: where the photos' files are, for thumbnails, and their positions.
         path: the HTML file; it needs no other file and no network to be read.
-        examination: the doctor's findings, if they are to be shown.
         title: the page's heading; the source's folder by default.
         command: the command line that made it, if it is to be shown.
 
@@ -64,7 +61,7 @@ def write_report(
     values = {
         "title": title or source.root.resolve().name,
         "evaluation": evaluation,
-        "examination": examination,
+        "examination": evaluation.examination,
         "command": command,
         "versions": versions(),
         "figures": figures,

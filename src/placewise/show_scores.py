@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from placewise.scoring.comparing import Comparison
     from placewise.scoring.scores import Scores
 
+_ELSEWHERE = frozenset(("recall@10", "unknown_precision", "unknown_recall", "recall_at_100_precision", "auc_pr"))
+"""Headline metrics that a line for each model has no room for; they are among the differences."""
+
 _DECISIONS = ("unknown_precision", "unknown_recall", "unknown_f1")
 
 
@@ -71,7 +74,7 @@ def comparison_text(comparison: Comparison) -> str:
 def contest_text(contest: Contest) -> str:
     """What ``evaluate --models`` prints: one line a model, then how each differs from the first."""
     scores = contest.evaluations[0].scores
-    names = heads_of(scores)
+    names = [name for name in heads_of(scores) if name not in _ELSEWHERE]
     rows = [("model", "dim", *(words_of(name).label for name in names))]
     for evaluation in contest.evaluations:
         values = evaluation.values

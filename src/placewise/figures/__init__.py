@@ -13,6 +13,7 @@ import numpy as np
 
 from placewise import metrics
 from placewise.evaluation import to_json
+from placewise.figures.disagreements import Disagreement, disagreements_of
 from placewise.figures.ground import Ground, ground_of
 from placewise.figures.histograms import Histogram, histogram_of
 from placewise.figures.offsets import Offsets, offsets_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MISTAKES",
     "Confusion",
+    "Disagreement",
     "Figures",
     "Ground",
     "Histogram",
@@ -37,6 +39,7 @@ __all__ = [
     "Panel",
     "PlaceRow",
     "Shown",
+    "disagreements_of",
     "evaluation_json",
     "figures_json",
     "figures_of",
