@@ -12,7 +12,7 @@ from placewise.errors import EvaluationError, OptionError, SourceError
 from placewise.scoring.protocols import KINDS, find_protocol, truth_of
 from placewise.scoring.truth import Truth
 from placewise.sources import read_source
-from placewise.sources.utm import metres_of, position_of
+from placewise.sources.utm import named_position, planes_of, position_of
 
 BERLIN = (52.52, 13.405)
 METRE = 1 / 111_195
@@ -153,7 +153,10 @@ def test_degrees_become_the_metres_that_they_were() -> None:
         photo(str(row), position=position_of(str(pair[0]), str(pair[1]), "33U")) for row, pair in enumerate(metres)
     ]
 
-    assert np.abs(metres_of(photos) - metres).max() < 1e-6
+    (plane,) = planes_of(photos, photos)
+
+    assert np.abs(plane.metres - metres).max() < 1e-6
+    assert np.array_equal(plane.metres, plane.others)
 
 
 def test_a_border_between_zones_tears_nothing_apart() -> None:
@@ -165,9 +168,52 @@ def test_a_border_between_zones_tears_nothing_apart() -> None:
             photo("e", position=Position(48.0, east - 360 * (east > 180))),
         ]
 
-        apart = float(np.hypot(*np.diff(metres_of(pair), axis=0)[0]))
+        planes = list(planes_of(pair, pair))
 
-        assert 7 < apart < 8
+        assert len(planes) == 2
+        for plane in planes:
+            assert 7 < float(np.hypot(*(plane.others[0] - plane.others[1]))) < 8
+
+
+@pytest.mark.parametrize("elsewhere", [(40.7, -74.0), (55.75, 37.6), (37.77, -122.42), (-33.9, 18.4)])
+def test_a_radius_is_as_long_in_each_city_of_a_set(elsewhere: tuple[float, float]) -> None:
+    """A set of two cities has the positives of both alone: 24 m are within 25 m and 26 m are not, however far apart."""
+    photos = []
+    for city, (lat, lon) in {"here": (51.5, -0.1), "there": elsewhere}.items():
+        for number in range(3):
+            north, step = lat + number / 100, 1 / 111_250
+            photos += [
+                photo(f"{city}{number}", position=Position(north, lon)),
+                photo(f"{city}{number}near", "query", position=Position(north + 24 * step, lon)),
+                photo(f"{city}{number}far", "query", position=Position(north + 26 * step, lon)),
+            ]
+
+    found = rights(truth_of(find_protocol("radius:25m"), Source(Path(), tuple(photos))))
+
+    assert found == {
+        **{f"{city}{n}near": [f"{city}{n}"] for city in ("here", "there") for n in range(3)},
+        **{f"{city}{n}far": [] for city in ("here", "there") for n in range(3)},
+    }
+
+
+def test_metres_of_names_in_two_zones_are_not_mixed() -> None:
+    """The same easting and northing in another zone is another place; positions say where."""
+    names = [f"@500000.0@5800000.0@{zone}@U@52.3{zone}@{lon}@.jpg" for zone, lon in ((32, 9.0), (33, 15.0))]
+    here, there = (named_position(name) for name in names)
+    source = Source(Path(), (photo(names[0], position=here), photo(names[1], "query", position=there)))
+
+    assert truth_of(find_protocol("radius:25m"), source).positives[0].size == 0
+
+
+@pytest.mark.parametrize(("radius", "groups"), [("25m", 4), ("100m", 2), ("1000m", 1)])
+def test_queries_that_may_share_a_positive_within_the_radius_are_one_spot(radius: str, groups: int) -> None:
+    """A spot is as wide as two radii, and 50 m at least: queries 150 m apart are not independent at 100 m."""
+    source = Source(Path(), (*street(0, split="gallery"), *street(0, 150, 450, 600, split="query")))
+
+    truth = truth_of(find_protocol(f"radius:{radius}"), source)
+
+    assert len(set(truth.groups.codes.tolist())) == groups
+    assert truth.groups.unit == f"spots of {max(50, 2 * int(radius[:-1]))} m around a query"
 
 
 def test_frames_go_by_numbers() -> None:

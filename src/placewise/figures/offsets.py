@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from placewise.sources.utm import metres_of
+from placewise.sources.utm import planes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,10 @@ def offsets_of(results: Sequence[QueryResult]) -> Offsets | None:
     placed = [pair for pair in pairs if all(photo.position is not None for photo in pair)]
     if not placed:
         return None
-    metres = metres_of([photo for pair in placed for photo in pair]).reshape(-1, 2, 2)
-    apart = np.hypot(*(metres[:, 0] - metres[:, 1]).T)
+    queries, hits = ([pair[side] for pair in placed] for side in (0, 1))
+    apart = np.full(len(placed), np.inf)
+    for plane in planes_of(queries, hits):
+        apart[plane.rows] = np.hypot(*(plane.metres - plane.others[plane.rows]).T)
+    apart[np.isnan(apart)] = np.inf  # beyond the plane
     within = tuple((reach, float(np.mean(apart <= reach + 1e-6))) for reach in REACHES_M)
     return Offsets(len(placed), float(np.median(apart)), within)

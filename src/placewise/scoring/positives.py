@@ -7,21 +7,23 @@ EvaluationError where the source lacks what the protocol needs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from placewise.core import Grades, Photo, Source
 from placewise.errors import EvaluationError
 from placewise.openset import Places
 from placewise.scoring.truth import NO_ROWS, STRETCH, Groups, Protocol, Rows, Truth, rows_by, sharing, stretches
 from placewise.sources.pairs import read_pairs
-from placewise.sources.utm import metres_of
+from placewise.sources.utm import Plane, is_named, planes_of
 
 EXCLUDE_LAST = 50
 """Frames before the query that a loop closure must not be: they are alike because the camera has hardly moved."""
+
+_SPOT_M = 50.0
+"""How wide a group of queries is at least where places are spots: photos so near one another look alike."""
 
 _MICROMETRE = 1e-6
 """What is lost on the way from metres to degrees and back; an inclusive radius must not depend on it."""
@@ -42,30 +44,34 @@ def by_place(_: Protocol, __: Source, gallery: Sequence[Photo], queries: Sequenc
 
 def by_radius(protocol: Protocol, _: Source, gallery: Sequence[Photo], queries: Sequence[Photo]) -> Truth:
     """Photos within a radius show the same."""
-    metres = metres_of([*gallery, *queries])
-    there, asking = metres[: len(gallery)], metres[len(gallery) :]
-    for what, where in (("gallery photo", there), ("query", asking)):
-        if not np.isfinite(where).any():
+    named = all(is_named(photo.path.name) for photo in (*gallery, *queries))
+    for what, photos in (("gallery photo", gallery), ("query", queries)):
+        if not ((named and photos) or any(photo.position for photo in photos)):
             message = f"there must be a {what} with a position, got none; put lat and lon into the manifest"
             raise EvaluationError(message)
-    degrees = [(p.position.lat, p.position.lon) if p.position else (np.nan, np.nan) for p in queries]
-    groups = Groups(Places.of_positions(np.array(degrees)).codes, "spots of 50 m around a query")
-    return Truth.of(gallery, queries, _within(there, asking, protocol.reach), groups, misses=protocol.misses)
+    positives: list[Rows | None] = [None] * len(queries)
+    for plane in planes_of(queries, gallery):
+        for row, found in zip(plane.rows.tolist(), _within(plane, protocol.reach), strict=True):
+            positives[row] = found
+    return Truth.of(gallery, queries, positives, _spots(queries, protocol.reach), misses=protocol.misses)
 
 
-def _within(there: NDArray[np.float64], asking: NDArray[np.float64], radius_m: float) -> list[Rows | None]:
-    """For each query the rows within a radius, inclusive; None where its position is not known."""
+def _within(plane: Plane, radius_m: float) -> Iterator[Rows]:
+    """For each photo of a plane the others within a radius, inclusive."""
     radius_m += _MICROMETRE
-    order = np.argsort(there[:, 0], kind="stable")  # NaN come last
-    east = there[order, 0]
-    found: list[Rows | None] = []
-    for x, y in asking:
-        if np.isnan(x):
-            found.append(None)
-            continue
+    order = np.argsort(plane.others[:, 0], kind="stable")  # NaN come last
+    east = plane.others[order, 0]
+    for x, y in plane.metres:
         rows = order[np.searchsorted(east, x - radius_m) : np.searchsorted(east, x + radius_m, side="right")]
-        found.append(np.sort(rows[np.hypot(there[rows, 0] - x, there[rows, 1] - y) <= radius_m]))
-    return found
+        yield np.sort(rows[np.hypot(plane.others[rows, 0] - x, plane.others[rows, 1] - y) <= radius_m])
+
+
+def _spots(queries: Sequence[Photo], radius_m: float) -> Groups:
+    """Queries near one another are one group: near enough to share what is right for them."""
+    spot_m = max(_SPOT_M, 2 * radius_m)
+    degrees = [(p.position.lat, p.position.lon) if p.position else (np.nan, np.nan) for p in queries]
+    codes = Places.of_positions(np.array(degrees), spot_m=spot_m).codes
+    return Groups(codes, f"spots of {spot_m:g} m around a query")
 
 
 def by_frame(protocol: Protocol, _: Source, gallery: Sequence[Photo], queries: Sequence[Photo]) -> Truth:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,22 +52,61 @@ def _to_wgs84(zone: int, northern: bool) -> Callable[[float, float], tuple[float
     return transform
 
 
-def metres_of(photos: Sequence[Photo]) -> NDArray[np.float64]:
-    """UTM easting and northing ``(N, 2)`` in metres, NaN where a photo has no position.
+class Plane(NamedTuple):
+    """Photos and others on the plane of one UTM zone; metres are true to a part in a thousand around the first.
 
-    All are in one zone, that of the median position, so that a border between zones tears nothing apart. Where each
-    photo's name holds its UTM metres, as the VPR datasets' names do, they are taken as they stand.
+    Attributes:
+        rows: ``(P,)`` which photos lie in the zone.
+        metres: ``(P, 2)`` their easting and northing.
+        others: ``(N, 2)`` those of all others, on the same plane; NaN where there is no position or it is too far away.
     """
-    if photos and all(is_named(photo.path.name) for photo in photos):
-        return np.array([photo.path.name.split("@")[1:3] for photo in photos], dtype=np.float64)
-    metres = np.full((len(photos), 2), np.nan)
-    rows = [row for row, photo in enumerate(photos) if photo.position]
-    if rows:
-        lat, lon = np.array([(p.position.lat, p.position.lon) for p in photos if p.position]).T
-        lon = lon[0] + (lon - lon[0] + 180) % 360 - 180  # across the 180th meridian
-        zone = int((float(np.median(lon)) + 180) % 360 // 6) + 1
-        metres[rows] = np.stack(_to_utm(zone, float(np.median(lat)) >= 0)(lon, lat), axis=1)
-    return metres
+
+    rows: NDArray[np.int64]
+    metres: NDArray[np.float64]
+    others: NDArray[np.float64]
+
+
+def planes_of(photos: Sequence[Photo], others: Sequence[Photo]) -> Iterator[Plane]:
+    """The planes in which distances from some photos to others are measured, in UTM metres.
+
+    Each photo with a position is in its own zone, and the others are projected to that zone, so that a border between
+    zones tears nothing apart and a place far away distorts nothing. Where each name of either side holds its UTM metres
+    in one zone, as the VPR datasets' names do, they are taken as they stand.
+    """
+    named = _named_metres([*photos, *others])
+    if named is not None:
+        yield Plane(np.arange(len(photos)), named[: len(photos)], named[len(photos) :])
+        return
+    degrees, of_others = _degrees_of(photos), _degrees_of(others)
+    zones = np.where(degrees[:, 0] >= 0, 1, -1) * ((degrees[:, 1] + 180) % 360 // 6 + 1)
+    for zone in np.unique(zones[~np.isnan(zones)]).astype(int).tolist():
+        rows = np.flatnonzero(zones == zone)
+        yield Plane(rows, _on_plane(zone, degrees[rows]), _on_plane(zone, of_others))
+
+
+def _named_metres(photos: Sequence[Photo]) -> NDArray[np.float64] | None:
+    """The metres that the photos' names hold; None unless all do, in one zone."""
+    if not photos or not all(is_named(photo.path.name) for photo in photos):
+        return None
+    fields = [photo.path.name.split("@")[1:] for photo in photos]
+    zones = {(*[part.strip().upper() for part in each[2:4]],) for each in fields if _ZONE.fullmatch("".join(each[2:4]))}
+    if len(zones) > 1 and all(photo.position for photo in photos):
+        return None
+    return np.array([each[:2] for each in fields], dtype=np.float64)
+
+
+def _degrees_of(photos: Sequence[Photo]) -> NDArray[np.float64]:
+    """Latitude and longitude ``(N, 2)``, NaN where there is none."""
+    degrees = [(p.position.lat, p.position.lon) if p.position else (math.nan, math.nan) for p in photos]
+    return np.array(degrees, dtype=np.float64).reshape(-1, 2)
+
+
+def _on_plane(zone: int, degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Easting and northing ``(N, 2)`` in a zone, which is negative in the southern half."""
+    there = ~np.isnan(degrees).any(axis=1)
+    metres = np.full(degrees.shape, np.nan)
+    metres[there] = np.stack(_to_utm(abs(zone), zone > 0)(degrees[there, 1], degrees[there, 0]), axis=1)
+    return np.where(np.isfinite(metres), metres, np.nan)
 
 
 @functools.lru_cache(maxsize=120)
