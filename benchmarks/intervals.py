@@ -76,6 +76,14 @@ def answers(rng: np.random.Generator, known: int) -> tuple[metrics.Answered, Pla
     return metrics.Answered(confidence, right, place >= known, TAU), place
 
 
+def rare_accepts(rng: np.random.Generator, known: int) -> tuple[metrics.Answered, Places]:
+    """A false-accept rate of 0.05, higher in some open-set places than in others: in small sets often nothing is."""
+    total = known + round(OPEN_SET_SHARE * known)
+    place = places_of(rng, total)
+    accepted = (rng.random(place.size) < rng.beta(1, 19, total)[place]) | (place < known)
+    return metrics.Answered(np.where(accepted, 1.0, 0.0), place < known, place >= known, TAU), place
+
+
 def true_values() -> dict[str, float]:
     """What the metrics of `answers` are in the population."""
     auroc = NORMAL.cdf(SHIFT / (math.sqrt(2) * SPREAD))
@@ -117,12 +125,18 @@ def coverage_of_means(values: Draw, truth: float, places: int, sets: int, draws:
     return [count / sets for count in held.values()]
 
 
-def coverage_of_open_set(places: int, sets: int, draws: int) -> dict[str, list[float]]:
+def coverage_of_open_set(
+    values: Callable[[np.random.Generator, int], tuple[metrics.Answered, Places]],
+    truths: dict[str, float],
+    places: int,
+    sets: int,
+    draws: int,
+) -> dict[str, list[float]]:
     """The same for each open-set metric."""
-    truths, rng = true_values(), np.random.default_rng(places)
+    rng = np.random.default_rng(places)
     held = {name: dict.fromkeys(METHODS, 0) for name in truths}
     for number in range(sets):
-        answered, place = answers(rng, places)
+        answered, place = values(rng, places)
         for method in METHODS:
             found = metrics.bootstrap_open_set(answered, place, draws=draws, seed=number, method=method)
             for name, truth in truths.items():
@@ -173,9 +187,18 @@ def main() -> None:
         show(name, truth, [coverage_of_means(values, truth, n, options.sets, options.draws) for n in PLACES])
     sets, draws = options.sets // 4, options.draws * 2 // 5
     print(f"{sets:,} sets, {draws:,} draws; half as many open-set places; s.e. {math.sqrt(0.95 * 0.05 / sets):.4f}")
-    columns = [coverage_of_open_set(n, sets, draws) for n in PLACES[:3]]
+    of_answers = [coverage_of_open_set(answers, true_values(), n, sets, draws) for n in PLACES[:3]]
     for name, truth in true_values().items():
-        show(name, truth, [column[name] for column in columns])
+        show(name, truth, [column[name] for column in of_answers])
+    show_rare(sets, draws)
+
+
+def show_rare(sets: int, draws: int) -> None:
+    """The lines of rare false accepts, by the number of open-set places."""
+    truth = {"false_accept_rate": 0.05}
+    print("false accepts that are rare: 5, 10, 25 and 50 open-set places, twice as many known ones")
+    rare = [coverage_of_open_set(rare_accepts, truth, n, sets, draws) for n in (10, *PLACES[:3])]
+    show("false_accept_rate, rare", 0.05, [column["false_accept_rate"] for column in rare])
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def test_bootstrap_means_equals_a_loop_over_draws(rows: list[tuple[str, float]],
         assert math.isnan(found.low)
         return
     if {value for _, value in evaluated} == {0.0} and method != "percentile":
-        assert (found.low, found.high) == (0, 1 - 0.025 ** (1 / len(places)))
+        assert (found.low, found.high) == pytest.approx((0, 1 - 0.025 ** (1 / len(places))))
         return
 
     def mean(weights: dict[str, int]) -> float:
@@ -217,11 +217,42 @@ def test_nothing_but_hits_does_not_promise_a_perfect_recall() -> None:
     assert (plain.low, plain.high) == (1, 1)
 
 
+def test_decisions_without_a_mistake_do_not_promise_that_there_are_none() -> None:
+    """Rates that are 0 or 1 in all places have the limit of as many trials as there are places of their kind."""
+    rows = [(place, 0.9, "right") for place in "abcde"] + [(place, 0.1, "open-set") for place in "xyz"]
+    found = metrics.bootstrap_open_set(answered(rows, 0.5), [place for place, _, _ in rows])
+    of_three, of_five = 0.025 ** (1 / 3), 0.025 ** (1 / 5)
+
+    for name in ("unknown_recall", "unknown_precision", "unknown_f1", "auroc", "oscr", "gap"):
+        assert (found[name].low, found[name].high) == pytest.approx((of_three, 1)), name
+    for name in ("false_accept_rate", "fpr95"):
+        assert (found[name].low, found[name].high) == pytest.approx((0, 1 - of_three)), name
+    for name in ("false_reject_rate", "wrong_place_rate"):
+        assert (found[name].low, found[name].high) == pytest.approx((0, 1 - of_five)), name
+    assert found["known_accepted_right"].low == pytest.approx(of_five)
+
+
+@pytest.mark.parametrize("places", [3, 10, 20])
+def test_intervals_of_rare_false_accepts_hold_the_truth(places: int) -> None:
+    """A rate of 0.05 that differs between places: sets without any false accept are not taken for proof."""
+    rng, held = np.random.default_rng(places), 0
+    for _ in range(200):
+        chance = rng.beta(2, 38, places)
+        accepted = rng.random((places, 10)) < chance[:, None]
+        confidence = np.r_[np.full(10, 0.9), np.where(accepted.ravel(), 0.9, 0.1)]
+        open_set = np.arange(confidence.size) >= 10
+        group = np.r_[np.arange(10) // 2, 10 + np.repeat(np.arange(places), 10)]
+        found = metrics.bootstrap_open_set(metrics.Answered(confidence, ~open_set, open_set, 0.5), group, draws=200)
+        held += found["false_accept_rate"].low <= 0.05 <= found["false_accept_rate"].high
+
+    assert held >= 0.9 * 200
+
+
 def test_known_and_open_set_places_are_drawn_apart() -> None:
     """With one query a place, a draw has as many queries of either kind as the set, so no draw lacks a class."""
     rows = [("a", 0.9, "right"), ("b", 0.8, "right"), ("y", 0.2, "open-set"), ("z", 0.1, "open-set")]
     drawn = [one_draw(rows, seed)[0] for seed in range(20)]
-    found = metrics.bootstrap_open_set(answered(rows, 0.5), [place for place, _, _ in rows])
+    found = metrics.bootstrap_open_set(answered(rows, 0.5), [place for place, _, _ in rows], method="percentile")
 
     assert all([outcome for _, _, outcome in each].count("open-set") == 2 for each in drawn)
     assert (found["auroc"].low, found["auroc"].high) == (1, 1)
@@ -375,7 +406,7 @@ def test_no_queries_have_no_intervals() -> None:
     assert all(math.isnan(interval.low) for interval in empty.values())
     assert math.isnan(known["auroc"].low)
     assert math.isnan(known["fpr95"].low)
-    assert known["gap"].low == known["recall_at_100_precision"].low == 1
+    assert known["gap"].low == known["recall_at_100_precision"].low == pytest.approx(0.025 ** (1 / 2))
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=15).filter(lambda labels: len(set(labels)) > 1))

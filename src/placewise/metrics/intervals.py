@@ -89,6 +89,21 @@ def interval_of(
     return Interval(float(low), float(high), float(np.mean(values > 0) + np.mean(values == 0) / 2))
 
 
+def one_sided(value: float, groups: int, *, level: float) -> Interval:
+    """The interval of a share that is 0 or 1 in all of n groups, of which no draw can differ.
+
+    Its other limit is that of Clopper and Pearson (1934) with the groups as trials, ((1 - level) / 2)^(1/n) below 1 or
+    as far above 0; NaN with fewer than two groups.
+
+    >>> round(one_sided(1.0, 20, level=0.95).low, 3)
+    0.832
+    """
+    if groups < 2:
+        return Interval(math.nan, math.nan, math.nan)
+    reach = ((1 - level) / 2) ** (1 / groups)
+    return Interval(reach, 1.0, 1.0) if value else Interval(0.0, 1 - reach, 0.5)
+
+
 def student_quantile(level: float, degrees: int) -> float:
     """The t between whose negative and itself Student's distribution holds the share ``level``.
 

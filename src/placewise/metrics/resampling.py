@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from placewise.errors import OptionError
-from placewise.metrics.intervals import Interval, Method, check_options, interval_of
+from placewise.metrics.intervals import Interval, Method, check_options, interval_of, one_sided
 
 _AT_ONCE = 1_000_000
 """How many numbers a block of draws may hold."""
@@ -79,8 +79,8 @@ def bootstrap_means(
     A draw's mean is a ratio of two sums over its groups, so groups may be of any size. Groups without an evaluated
     query are not drawn; with fewer than two others there is nothing to resample and the limits are NaN.
 
-    Where all queries have 1, or all have 0, draws cannot differ: the other limit is then that of Clopper and Pearson
-    (1934) with the n groups as trials, ((1 - level) / 2)^(1/n) or 1 minus that, unless the method is ``percentile``.
+    Where all queries have 1, or all have 0, draws cannot differ: the interval is then that of `one_sided`, unless the
+    method is ``percentile``.
 
     Args:
         values: ``(N,)``, NaN for a query that is not evaluated.
@@ -106,8 +106,7 @@ def bootstrap_means(
     evaluated = array[~np.isnan(array)]
     places = np.unique(number_of[~np.isnan(array)]).size
     if method != "percentile" and places > 1 and evaluated[0] in {0, 1} and (evaluated == evaluated[0]).all():
-        reach = ((1 - level) / 2) ** (1 / places)
-        return Interval(reach, 1.0, 1.0) if evaluated[0] else Interval(0.0, 1 - reach, 0.5)
+        return one_sided(float(evaluated[0]), int(places), level=level)
     return _of_means(array, number_of, draws=draws, level=level, seed=seed, method=method)
 
 
