@@ -50,7 +50,7 @@ def test_evaluate_score_compare(tiny_dataset: Path, tmp_path: Path) -> None:
     protocol, counts = shown.stdout.splitlines()[:2]
     assert protocol.startswith("protocol place: ")
     assert counts == "6 queries: 4 evaluated, 2 open-set; 95 % intervals over 6 places"
-    assert compared.stdout.startswith("No difference can be seen with 4 queries in 4 places: ")
+    assert compared.stdout.startswith("Both answered alike: none of 4 queries in 4 places differs in Recall@1.")
 
 
 def test_models_are_compared_in_one_run(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_models_are_compared_in_one_run(tiny_dataset: Path, tmp_path: Path) -> N
     shown = placewise(*arguments, "--report", tmp_path / "out.html", "--no-intervals")
     document = json.loads(placewise(*arguments, "--json", "--tau", 0.5).stdout)
 
-    assert "No difference can be seen" in shown.stdout
+    assert "Both answered alike" in shown.stdout
     assert sum(line.startswith("efficientnet-lite0  1280 ") for line in shown.stdout.splitlines()) == 2
     assert len(document["models"]) == 2
     assert document["comparisons"][0]["differences"]["recall@1"]["difference"] == 0
@@ -105,7 +105,7 @@ def test_scoring_loads_no_model(tiny_dataset: Path, tmp_path: Path) -> None:
 
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
 
-    assert "6 queries: 4 evaluated, 2 open-set, 5 without a prediction: misses" in done.stdout
+    assert "6 queries: 4 evaluated, 2 open-set, 3 without a prediction: misses" in done.stdout
     assert done.stderr == "[]\n"
 
 

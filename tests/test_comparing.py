@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from placewise.contest import contest_json, contest_of, numbers_csv
 from placewise.errors import EvaluationError
 from placewise.evaluate import evaluate_source
 from placewise.evaluation import scores_json, to_json
-from placewise.scoring.comparing import compare_files, comparison_json
+from placewise.scoring.compared_files import compare_files
+from placewise.scoring.comparing import comparison_json
 from placewise.scoring.scored_files import score_predictions
+from placewise.show_scores import comparison_text
 from placewise.sources import read_source
 
 if TYPE_CHECKING:
@@ -72,14 +75,15 @@ def test_a_difference_that_is_there_is_seen(evaluated: Callable[..., Path]) -> N
 
 
 def test_no_difference_is_said_to_be_none(evaluated: Callable[..., Path]) -> None:
-    """A model against itself: every difference is 0, and the draws are even."""
+    """A model against itself answers alike, without an interval of width 0; one hardly better is not seen to be."""
     path = evaluated("a", 0.7)
 
-    comparison = compare_files(path, path)
+    itself, hardly = compare_files(path, path), compare_files(path, evaluated("b", 0.72))
 
-    assert comparison.sentence.startswith("No difference can be seen with 120 queries in 30 places: +0.0 points of ")
-    assert {one.difference for one in comparison.differences} == {0}
-    assert {one.better for one in comparison.differences} == {0.5}
+    assert itself.sentence == "Both answered alike: none of 120 queries in 30 places differs in Recall@1."
+    assert {one.difference for one in itself.differences} == {0}
+    assert all(math.isnan(one.better) for one in itself.differences)
+    assert hardly.sentence.startswith("No difference can be seen with 120 queries in 30 places: +")
 
 
 def test_the_numbers_of_a_comparison_are_those_of_the_documents(evaluated: Callable[..., Path]) -> None:
@@ -131,6 +135,14 @@ def test_what_cannot_be_compared_is_refused_in_one_line(evaluated: Callable[...,
         edited(path, "d", lambda d: d["queries"][0].update(positives=9)): r"must be of the same gallery, got the same ",
         edited(path, "e", lambda d: d.pop("queries")): r"^an evaluation must be what 'placewise evaluate --json' or ",
         edited(path, "f", lambda d: d["queries"][3].pop("group")): r"^an evaluation must be what 'placewise evaluate ",
+        edited(path, "g", lambda d: d["counts"].update(gallery=31)): r"be of the same gallery, got 30 and 31 photos; ",
+        edited(path, "h", lambda d: d["queries"].append(d["queries"][0])): r"a query must come once, got 'q0' again",
+        edited(path, "i", lambda d: d["queries"][0].update(values={})): r"each query must have the same values, got ",
+        edited(path, "j", lambda d: d["queries"][0]["values"].update(map=None)): r"must have all values, got null for ",
+        edited(path, "k", lambda d: d["queries"][0].update(positives=None)): r"nothing is known must not be judged, ",
+        edited(path, "l", lambda d: d["queries"][0].update(open_set=True)): r"must have positives or be open-set, got ",
+        edited(path, "m", lambda d: d.update(models=[1, 2])): r"be of one model, got '.*' of 2; its ",
+        edited(path, "n", lambda d: d["open_set"].update(tau=math.inf)): r"a number must be finite, got Infinity\)",
         tmp_path / "none.json": r"^an evaluation must be a readable file, got '",
     }
 
@@ -151,13 +163,41 @@ def test_other_order_of_queries_is_no_difference(evaluated: Callable[..., Path])
 def test_too_few_places_say_nothing(tmp_path: Path) -> None:
     """One place cannot be drawn from: the sentence says so, and nothing is called a difference."""
     (tmp_path / "truth.csv").write_text("path,place,split\na,x,gallery\nb,y,gallery\nq,x,query\n", encoding="utf-8")
-    (tmp_path / "p.csv").write_text("query,path,rank\nq,a,1\n", encoding="utf-8")
-    document = scores_json(score_predictions(tmp_path / "p.csv", tmp_path / "truth.csv"))
-    (tmp_path / "a.json").write_text(json.dumps(document), encoding="utf-8")
+    for name, first in (("a", "a"), ("b", "b")):
+        (tmp_path / "p.csv").write_text(f"query,path,rank\nq,{first},1\n", encoding="utf-8")
+        document = scores_json(score_predictions(tmp_path / "p.csv", tmp_path / "truth.csv"))
+        (tmp_path / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
 
-    comparison = compare_files(tmp_path / "a.json", tmp_path / "a.json")
+    comparison = compare_files(tmp_path / "b.json", tmp_path / "a.json")
 
-    assert comparison.sentence == "Nothing can be said with 1 queries in 1 places: there are too few to draw from."
+    assert comparison.sentence == (
+        "Nothing can be said with 1 query in 1 places: there are too few to draw from; they differ by +100.0 points of "
+        "Recall@1."
+    )
+
+
+def test_a_handful_of_places_that_agree_is_no_certainty(tmp_path: Path) -> None:
+    """Where all places differ by the same, no draw can differ: there is no interval and no share of better draws."""
+    (tmp_path / "truth.csv").write_text(
+        "path,place,split\na,x,gallery\nb,y,gallery\nq,x,query\nr,y,query\n", encoding="utf-8"
+    )
+    for name, hits in (("right", "ab"), ("wrong", "ba")):
+        (tmp_path / "p.csv").write_text(f"query,path,rank\nq,{hits[0]},1\nr,{hits[1]},1\n", encoding="utf-8")
+        document = scores_json(score_predictions(tmp_path / "p.csv", tmp_path / "truth.csv"))
+        (tmp_path / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
+
+    comparison = compare_files(tmp_path / "wrong.json", tmp_path / "right.json")
+
+    assert comparison.sentence.startswith("Nothing can be said with 2 queries in 2 places: there are too few to draw ")
+    rows: Any = comparison_json(comparison)["differences"]
+    assert rows["recall@1"] == {
+        "first": 0,
+        "second": 1,
+        "difference": 1,
+        "interval": [None, None],
+        "second_is_better": None,
+    }
+    assert "nan" not in comparison_text(comparison)
 
 
 def test_a_contest_compares_each_model_with_the_first(tiny_dataset: Path, tiny_model: TinyModel) -> None:

@@ -122,10 +122,10 @@ def test_others_predictions_are_sorted_by_rank_or_similarity(tmp_path: Path, tru
 
 
 def test_missing_queries_are_misses_and_counted(tmp_path: Path, truth: Path) -> None:
-    """A query that the predictions do not name lowers recall; one that is open-set has the lowest confidence."""
+    """A query that is not named lowers recall and is counted; one that is open-set cannot be a miss."""
     scores = scored(tmp_path, truth, "query,path,similarity\nqa,a1,0.5\n", tau=0.2)
 
-    assert scores.counts["without_prediction"] == 2
+    assert scores.counts["without_prediction"] == 1
     assert scores.retrieval["recall@1"] == 0.5
     assert scores.open_set["auroc"] == 0.75
     document = scores_json(scores)
@@ -204,6 +204,7 @@ def test_the_recognition_task_of_google_landmarks(tmp_path: Path) -> None:
 
     assert scores.open_set["gap_in_order"] == pytest.approx((1 + 2 / 3) / 3)
     assert scores.counts == {
+        "gallery": 3,
         "queries": 5,
         "evaluated": 3,
         "without_positives": 0,

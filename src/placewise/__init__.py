@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from placewise.models import MODELS, load_model
     from placewise.openset import Aim, Calibration
     from placewise.report import write_report
-    from placewise.scoring.comparing import compare_files
+    from placewise.scoring.compared_files import compare_files
     from placewise.scoring.scored_files import score_predictions
     from placewise.sources import read_source
 
@@ -51,7 +51,7 @@ _HOME = {
     "Position": "core",
     "Source": "core",
     "calibrate_gallery": "calibrating",
-    "compare_files": "scoring.comparing",
+    "compare_files": "scoring.compared_files",
     "embed_photos": "embed",
     "evaluate_source": "evaluate",
     "examine": "doctor",

@@ -552,7 +552,8 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
     Example: placewise compare a.json b.json
     """
     from placewise import show_scores
-    from placewise.scoring.comparing import compare_files, comparison_json
+    from placewise.scoring.compared_files import compare_files
+    from placewise.scoring.comparing import comparison_json
 
     comparison = compare_files(first, second)
     _print(comparison_json(comparison) if as_json else show_scores.comparison_text(comparison))

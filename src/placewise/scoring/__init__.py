@@ -9,5 +9,5 @@
                              scores ──► comparing
 
 ``positives`` finds what is right, ``truth_files`` and ``prediction_files`` read what others wrote, and
-``scored_files`` scores that without a model.
+``scored_files`` scores that without a model; ``compared_files`` reads the documents that are compared.
 """

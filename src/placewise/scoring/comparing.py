@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from placewise import metrics
 from placewise.errors import EvaluationError
 from placewise.metrics import Interval
-from placewise.scoring.scores import Outcomes, Scores, confidence_metrics, decisions_at, mean, recalls
-from placewise.scoring.truth import Groups
+from placewise.scoring.scores import Outcomes, Scores, confidence_metrics, decisions_at, mean
 from placewise.scoring.wording import LOWER_IS_BETTER
 
 _HEADLINES = {"revisited": "map_revisited_medium", "landmarks-gap": "gap"}
 """The metric that the sentence speaks of, by protocol; else Recall@1."""
+
+_EQUAL = 1e-12
+"""How much draws of one difference differ by rounding."""
 
 _SAYS = {
     "recall@1": ("finds the right place more often", "Recall@1"),
@@ -89,6 +86,7 @@ class Compared:
         name: what to call it.
         protocol: the spelling of its protocol.
         law: what that counts as right.
+        gallery: how many photos it was searched in.
         tau: the threshold of its decisions; NaN where it has none.
         outcomes: what came of each query.
     """
@@ -96,23 +94,16 @@ class Compared:
     name: str
     protocol: str
     law: str
+    gallery: int
     tau: float
     outcomes: Outcomes
 
     @classmethod
     def of(cls, name: str, scores: Scores) -> Compared:
         """What was just scored."""
-        return cls(name, scores.protocol.spelled, scores.protocol.law, scores.tau, scores.outcomes)
-
-
-def compare_files(first: Path, second: Path) -> Comparison:
-    """Compare two documents of ``evaluate --json`` or ``score --json``.
-
-    Raises:
-        EvaluationError: if one is no such document, or they are not of the same queries by the same protocol.
-    """
-    names = (first.stem, second.stem) if first.stem != second.stem else (str(first), str(second))
-    return compare(*(_read(path, name) for path, name in zip((first, second), names, strict=True)))
+        return cls(
+            name, scores.protocol.spelled, scores.protocol.law, scores.counts["gallery"], scores.tau, scores.outcomes
+        )
 
 
 def compare(first: Compared, second: Compared) -> Comparison:
@@ -124,7 +115,9 @@ def compare(first: Compared, second: Compared) -> Comparison:
     a, b = first.outcomes, _in_order(second, first)
     codes = a.groups.codes
     differences = [
-        Difference(name, mean(a.values[name]), mean(b.values[name]), metrics.paired_bootstrap(*pair, codes))
+        Difference(
+            name, mean(a.values[name]), mean(b.values[name]), _unless_equal(metrics.paired_bootstrap(*pair, codes))
+        )
         for name in a.values
         if name in b.values and not np.isnan(a.values[name]).all()
         for pair in [(a.values[name], b.values[name])]
@@ -134,7 +127,20 @@ def compare(first: Compared, second: Compared) -> Comparison:
     names = (first.name, second.name)
     groups = int(np.unique(codes[a.evaluated]).size)
     found = Comparison(names, first.protocol, int(a.evaluated.sum()), groups, a.groups.unit, tuple(differences), "")
-    return dataclasses.replace(found, sentence=_sentence(found))
+    headline = _HEADLINES.get(first.protocol.partition(":")[0], "recall@1")
+    return dataclasses.replace(found, sentence=_sentence(found, headline, alike=_are_alike(a, b, headline)))
+
+
+def _are_alike(a: Outcomes, b: Outcomes, metric: str) -> bool:
+    """Whether no query has another value of the metric."""
+    if metric in a.values and metric in b.values:
+        return np.array_equal(a.values[metric], b.values[metric], equal_nan=True)
+    return np.array_equal(a.confidence, b.confidence) and np.array_equal(a.correct, b.correct)
+
+
+def _unless_equal(interval: Interval) -> Interval:
+    """The interval, or none where all draws have one difference: a handful of places that agree prove nothing."""
+    return Interval(math.nan, math.nan, math.nan) if interval.high - interval.low <= _EQUAL else interval
 
 
 def _of_confidence(a: Outcomes, b: Outcomes, taus: tuple[float, float]) -> list[Difference]:
@@ -144,7 +150,7 @@ def _of_confidence(a: Outcomes, b: Outcomes, taus: tuple[float, float]) -> list[
     ]
     intervals = metrics.paired_bootstrap_open_set(*sides, a.groups.codes[a.decided])
     return [
-        Difference(name, values[0][name], values[1][name], interval)
+        Difference(name, values[0][name], values[1][name], _unless_equal(interval))
         for name, interval in intervals.items()
         if not math.isnan(values[0].get(name, math.nan)) and not math.isnan(values[1].get(name, math.nan))
     ]
@@ -159,14 +165,20 @@ def _decisions(outcomes: Outcomes, tau: float) -> dict[str, float]:
     return {name: getattr(counts, name) for name in names}
 
 
-def _sentence(found: Comparison) -> str:
-    """What the headline metric says."""
-    headline = _HEADLINES.get(found.protocol.partition(":")[0], "recall@1")
+def _sentence(found: Comparison, headline: str, *, alike: bool) -> str:
+    """What the headline metric says; ``alike`` if no query has another value of it."""
     row = next((one for one in found.differences if one.metric == headline), None)
-    of = f"{found.queries} queries in {found.groups} {found.unit}"
-    if row is None or math.isnan(row.interval.low):
+    of = f"{found.queries} {'query' if found.queries == 1 else 'queries'} in {found.groups} {found.unit}"
+    if row is None:
         return f"Nothing can be said with {of}: there are too few to draw from."
     does, label = _SAYS[headline]
+    if math.isnan(row.interval.low):
+        if alike:
+            return f"Both answered alike: none of {of} differs in {label}."
+        return (
+            f"Nothing can be said with {of}: there are too few to draw from; they differ by "
+            f"{100 * row.difference:+.1f} points of {label}."
+        )
     low, high = row.interval.low, row.interval.high
     if low <= 0 <= high:
         return (
@@ -192,6 +204,10 @@ def _in_order(second: Compared, first: Compared) -> Outcomes:
     if set(a.queries) != set(b.queries):
         only = sorted(set(a.queries) ^ set(b.queries))
         message = f"two evaluations must be of the same queries, got {len(only)} that only one has, {only[0]!r} first"
+        message += "; evaluate both on one set"
+        raise EvaluationError(message)
+    if first.gallery != second.gallery:
+        message = f"two evaluations must be of the same gallery, got {first.gallery} and {second.gallery} photos"
         message += "; evaluate both on one set"
         raise EvaluationError(message)
     row_of = {name: row for row, name in enumerate(b.queries)}
@@ -237,52 +253,3 @@ def comparison_json(comparison: Comparison) -> dict[str, object]:
             for one in comparison.differences
         },
     }
-
-
-# ---- documents -------------------------------------------------------------------------------------------------------
-
-
-def _read(path: Path, name: str) -> Compared:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        tau = document["open_set"].get("tau")
-        outcomes = _outcomes_of(document["queries"], document["groups"]["unit"], document["retrieval"])
-        tau = math.nan if tau is None else float(tau)
-        return Compared(name, str(document["protocol"]), str(document["right"]), tau, outcomes)
-    except OSError as error:
-        message = f"an evaluation must be a readable file, got {str(path)!r}: {error.strerror}; correct the path"
-        raise EvaluationError(message) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        message = (
-            f"an evaluation must be what 'placewise evaluate --json' or 'placewise score --json' printed, got "
-            f"{str(path)!r} ({type(error).__name__}: {error}); make it anew"
-        )
-        raise EvaluationError(" ".join(message.split())) from error
-
-
-def _outcomes_of(rows: Sequence[Mapping[str, Any]], unit: str, retrieval: Mapping[str, Any]) -> Outcomes:
-    """What `placewise.evaluation.scores_json` has written."""
-    known = [row["positives"] is not None for row in rows]
-    open_set = np.array([bool(row["open_set"]) for row in rows], dtype=bool)
-    first_rank = np.array([row["first_positive_rank"] or 0 for row in rows], dtype=np.int64)
-    nothing = math.nan if all(row["confidence"] is None for row in rows) else -math.inf
-    names = rows[0]["values"].keys() if rows else ()
-    values = {name: _column([row["values"][name] for row in rows], math.nan) for name in names}
-    evaluated = np.array([bool(row["evaluated"]) for row in rows], dtype=bool)
-    largest = max((int(name.partition("@")[2]) for name in retrieval if name.startswith("recall@")), default=0)
-    return Outcomes(
-        queries=tuple(str(row["query"]) for row in rows),
-        places=tuple(row["place"] for row in rows),
-        groups=Groups(np.array([row["group"] for row in rows], dtype=np.int64), unit),
-        positives=np.array([row["positives"] if there else -1 for row, there in zip(rows, known, strict=True)]),
-        evaluated=evaluated,
-        open_set=open_set,
-        first_rank=first_rank,
-        confidence=_column([row["confidence"] for row in rows], nothing),
-        correct=np.array([bool(row["correct"]) for row in rows], dtype=bool),
-        values={**recalls(first_rank, evaluated, largest), **values},
-    )
-
-
-def _column(values: Sequence[float | None], nothing: float) -> NDArray[np.float64]:
-    return np.array([nothing if value is None else value for value in values], dtype=np.float64)

@@ -80,7 +80,8 @@ class Scores:
     Attributes:
         protocol: what counts as right.
         tau: the threshold of the decisions; NaN where nothing is decided.
-        counts: queries in all, and those evaluated, excluded, without positives, open-set, and without a prediction.
+        counts: photos of the gallery, queries in all, and those evaluated, excluded, without positives, open-set, and
+            evaluated without a prediction.
         retrieval: Recall@K and what the protocol reports beside it.
         open_set: metrics of the confidence.
         decisions: what tau decides; None where nothing is decided.
@@ -123,9 +124,13 @@ def score(
         protocol=protocol,
         tau=tau,
         counts={
+            "gallery": len(truth.gallery),
             "queries": len(truth.queries),
             **truth.counts,
-            "without_prediction": sum(prediction is None for prediction in predictions),
+            "without_prediction": sum(
+                prediction is None and bool(counts)
+                for prediction, counts in zip(predictions, truth.evaluated, strict=True)
+            ),
         },
         retrieval={name: mean(values) for name, values in outcomes.values.items()},
         open_set=open_set,
