@@ -151,6 +151,17 @@ def test_missing_queries_are_misses_and_counted(tmp_path: Path, truth: Path) -> 
         ("query,path,similarity\nqa,a1,high\n", "must have a similarity for 'qa', got 'high'"),
         ("query,path,similarity\nqa,a1,\n", "must have a rank or a similarity in each line, got neither for 'qa'"),
         ("query,path,rank,answer\nqa,a1,1,x\n", "must name gallery photos that there are as answers, got 'x'"),
+        ("query,path,rank\nqa,a1,1\nqb\n", "must have 3 columns in each line, got 1 on line 3"),
+        ("query,path,rank\nqa,a1,1,2\n", "must have 3 columns in each line, got 4 on line 2"),
+        ("id,images\nqa\n", "must have 2 columns in each line, got 1 on line 2"),
+        ("id,landmarks\nqa\n", "must have 2 columns in each line, got 1 on line 2"),
+        ("query,path,similarity\nqa,a1,inf\n", "must have a similarity for 'qa', got 'inf'"),
+        (
+            "query,path,similarity\nqa,a1,1e39\n",
+            "must have similarities that a float32 can hold, got a",
+        ),
+        ("query,path,similarity,confidence\nqa,a1,1,-inf\n", "must have a confidence for 'qa', got '-inf'"),
+        ("id,landmarks\nqa,a 1_0\n", "must have a place and a confidence for 'qa', got '1_0'"),
         ("", "must have the columns query,path or id,images or id,landmarks, got ''"),
     ],
 )
@@ -212,6 +223,49 @@ def test_the_recognition_task_of_google_landmarks(tmp_path: Path) -> None:
         "excluded": 1,
         "without_prediction": 0,
     }
+
+
+def test_confidence_and_answer_are_those_of_the_best_hit_in_any_order(tmp_path: Path, truth: Path) -> None:
+    """A file that is not sorted has the same confidence and answer as one that is."""
+    header = "query,path,rank,confidence,answer\n"
+    lines = ["qa,a1,1,0.9,a1\n", "qa,b1,2,0.1,b1\n", "qb,n1,1,0.4,b1\n", "qb,a1,2,0.3,\n", "qz,a1,1,0.2,\n"]
+
+    for order in (lines, lines[::-1]):
+        scores = scored(tmp_path, truth, header + "".join(order))
+        assert scores.outcomes.confidence.tolist() == [0.9, 0.4, 0.2]
+        assert scores.outcomes.correct.tolist() == [True, True, False]
+
+
+def test_confidences_are_not_rounded_to_what_a_similarity_keeps(tmp_path: Path, truth: Path) -> None:
+    """Similarities that differ in the ninth digit are no tie."""
+    text = "query,path,similarity\nqa,a1,0.987654322\nqb,b1,0.987654322\nqz,a1,0.987654321\n"
+
+    assert scored(tmp_path, truth, text).open_set["auroc"] == 1
+
+
+@pytest.mark.parametrize("tau", [math.inf, -math.inf, math.nan])
+def test_a_tau_that_is_no_number_is_refused(tmp_path: Path, truth: Path, tau: float) -> None:
+    """It would decide nothing, or everything, without a word."""
+    with pytest.raises(OptionError, match=r"^tau must be a finite number, got "):
+        scored(tmp_path, truth, "query,path,similarity\nqa,a1,0.5\n", tau=tau)
+
+
+def test_a_list_may_be_long_and_repeat_photos(tmp_path: Path) -> None:
+    """A repeated photo takes a position each time and counts once; a cell of any length is read."""
+    solution = tmp_path / "solution.csv"
+    solution.write_text("id,images\nq1,a b\n", encoding="utf-8")
+
+    assert scored(tmp_path, solution, "id,images\nq1,a x a x b\n", "pairs").retrieval["map@100"] == (1 + 2 / 5) / 2
+    many = " ".join(f"{number:030}" for number in range(8000))
+    assert scored(tmp_path, solution, f"id,images\nq1,{many} a\n", "pairs").retrieval["map"] == 1 / 8001 / 2
+
+
+def test_a_place_may_have_a_blank_in_its_name(tmp_path: Path) -> None:
+    """The last word is the confidence."""
+    truth = tmp_path / "truth.csv"
+    truth.write_text("path,place,split\ng,St Paul,gallery\nq,St Paul,query\n", encoding="utf-8")
+
+    assert scored(tmp_path, truth, "id,landmarks\nq,St Paul 0.5\n", "landmarks-gap").open_set["gap"] == 1
 
 
 def test_ties_of_landmarks_are_broken_by_id(tmp_path: Path) -> None:

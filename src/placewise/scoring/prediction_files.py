@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from placewise.errors import EvaluationError
 from placewise.scoring.predictions import Prediction
 from placewise.scoring.truth import Truth, rows_by
+from placewise.sources.table import long_cells
 
 _ALIASES = {"prediction": "path", "hit": "path", "reference": "path", "score": "similarity"}
 """Other names of our columns."""
@@ -29,8 +30,16 @@ class _Answer:
     rows: list[int] = field(default_factory=list)
     ranks: list[str] = field(default_factory=list)
     similarities: list[str] = field(default_factory=list)
-    confidence: str = ""
-    answer: str | None = None
+    confidences: list[str] = field(default_factory=list)
+    answers: list[str | None] = field(default_factory=list)
+    without_hit: tuple[str, str | None] = ("", None)
+
+    def best(self, order: NDArray[np.int64]) -> tuple[str, str | None]:
+        """Confidence and answer, each from the best hit's line that has one, or else from the line without a hit."""
+        confidences = [*(self.confidences[row] for row in order), self.without_hit[0]]
+        answers = [*(self.answers[row] for row in order), self.without_hit[1]]
+        confidence = next((text for text in confidences if text), "")
+        return confidence, next((text for text in answers if text), answers[0])
 
 
 def read_predictions(path: Path, truth: Truth) -> tuple[Prediction | None, ...]:
@@ -40,8 +49,8 @@ def read_predictions(path: Path, truth: Truth) -> tuple[Prediction | None, ...]:
 
     * ``query, path`` (or ``prediction``), and ``rank`` or ``similarity`` or both; ``confidence`` and ``answer`` may be
       added. The hits of a query are sorted by rank, or else by similarity from high to low, ties in the file's order.
-    * ``id, images``: for each query the hits, best first, separated by spaces.
-    * ``id, landmarks``: for each query a place and a confidence, separated by a space.
+    * ``id, images``: for each query the hits, best first, separated by spaces; a photo may be repeated.
+    * ``id, landmarks``: for each query a place and a confidence, separated by a space; the last word is the confidence.
 
     Raises:
         EvaluationError: if it is none of them, or names a photo or query that there is not, a photo twice for one
@@ -51,23 +60,33 @@ def read_predictions(path: Path, truth: Truth) -> tuple[Prediction | None, ...]:
     header = [_ALIASES.get(name, name) if _ALIASES.get(name) not in header else name for name in header]
     for columns, read in _FORMATS:
         if set(columns) <= set(header):
-            return read([dict(zip(header, line, strict=False)) for line in lines], truth, path)
+            return read([_cells(header, line, row, path) for line, row in lines], truth, path)
     wanted = " or ".join(",".join(columns) for columns, _ in _FORMATS)
     message = f"predictions must have the columns {wanted}, got {','.join(header)[:200]!r} in {str(path)!r}"
     message += "; rename them"
     raise EvaluationError(message)
 
 
-def _lines(path: Path) -> tuple[list[str], list[list[str]]]:
+def _lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header in lower case, and each row that is not blank with the number of its last line."""
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if any(map(str.strip, row))]
+        with long_cells(len(text)):
+            reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+            rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         message = f"predictions must be a readable CSV file in UTF-8, got {str(path)!r} ({reason}); correct the path"
         raise EvaluationError(message) from error
-    return ([name.strip().lower() for name in rows[0]] if rows else []), rows[1:]
+    return ([name.strip().lower() for name in rows[0][1]] if rows else []), rows[1:]
+
+
+def _cells(header: Sequence[str], line: int, row: Sequence[str], path: Path) -> dict[str, str]:
+    """A row by its columns; only empty cells may be left over."""
+    if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
+        raise _fault(path, f"must have {len(header)} columns in each line, got {len(row)} on line {line}")
+    return dict(zip(header, row, strict=False))
 
 
 # ---- the formats -----------------------------------------------------------------------------------------------------
@@ -87,16 +106,17 @@ def _ranked_table(lines: Sequence[Mapping[str, str]], truth: Truth, path: Path) 
             strange["query"].append(query)
             continue
         answer = answers.setdefault(names[query], _Answer())
-        answer.confidence = answer.confidence or line.get("confidence", "")
-        if "answer" in line:
-            answer.answer = answer.answer or line["answer"].strip()
+        said = line.get("confidence", "").strip(), line["answer"].strip() if "answer" in line else None
         if not hit:
+            answer.without_hit = said
             continue
         if hit not in rows and truth.whole:
             strange["gallery photo"].append(hit)
         answer.rows.append(rows.get(hit, -1 - len(answer.rows)))
         answer.ranks.append(line.get("rank", ""))
         answer.similarities.append(line.get("similarity", ""))
+        answer.confidences.append(said[0])
+        answer.answers.append(said[1])
     _refuse_strange(strange, path)
     return tuple(
         _prediction(number, answers[number], truth, rows, path) if number in answers else None
@@ -105,11 +125,13 @@ def _ranked_table(lines: Sequence[Mapping[str, str]], truth: Truth, path: Path) 
 
 
 def _image_lists(lines: Sequence[Mapping[str, str]], truth: Truth, path: Path) -> tuple[Prediction | None, ...]:
-    ranked = [
-        {"query": line["id"].strip(), "path": hit, "rank": str(rank)}
-        for line in lines
-        for rank, hit in enumerate(line["images"].split() or [""], 1)
-    ]
+    ranked = []
+    for line in lines:
+        # A photo that is repeated takes up a position each time and counts once, as in the code of Google Landmarks.
+        first: dict[str, int] = {}
+        for rank, hit in enumerate(line["images"].split() or [""], 1):
+            first.setdefault(hit, rank)
+        ranked += [{"query": line["id"].strip(), "path": hit, "rank": str(rank)} for hit, rank in first.items()]
     return _ranked_table(ranked, truth, path)
 
 
@@ -120,7 +142,7 @@ def _landmarks(lines: Sequence[Mapping[str, str]], truth: Truth, path: Path) -> 
     strange: dict[str, list[str]] = {"query": []}
     seen: set[str] = set()
     for line in lines:
-        query, words = line["id"].strip(), line["landmarks"].split()
+        query, words = line["id"].strip(), line["landmarks"].rsplit(maxsplit=1)
         if query in seen:
             raise _fault(path, f"must name a query once, got {query!r} again")
         seen.add(query)
@@ -128,7 +150,8 @@ def _landmarks(lines: Sequence[Mapping[str, str]], truth: Truth, path: Path) -> 
             strange["query"].append(query)
         elif words:
             confidence = _number(words[1] if len(words) == 2 else "", path, f"a place and a confidence for {query!r}")
-            row = int(places[words[0]][0]) if words[0] in places else -1
+            place = words[0].strip()
+            row = int(places[place][0]) if place in places else -1
             one, similarity = np.array([row]), np.array([confidence], dtype=np.float32)
             found[names[query]] = Prediction(one, np.array([1]), similarity, confidence, row)
     _refuse_strange(strange, path)
@@ -169,30 +192,20 @@ def _prediction(number: int, said: _Answer, truth: Truth, row_of: Mapping[str, i
         order = np.argsort(-similarities, kind="stable")
         ranks = np.empty(len(rows), dtype=np.int64)
         ranks[order] = np.arange(1, len(rows) + 1)
-    return _put_together(said, rows[order], ranks[order], similarities[order].astype(np.float32), row_of, path)
-
-
-def _put_together(  # the parts of the value, and where they came from
-    said: _Answer,
-    rows: NDArray[np.int64],
-    ranks: NDArray[np.int64],
-    similarities: NDArray[np.float32],
-    row_of: Mapping[str, int],
-    path: Path,
-) -> Prediction:
-    """The best hit is the answer, and its similarity the confidence, where the file does not say another."""
-    first = int(rows[0]) if rows.size else -1
-    if said.answer:
-        if said.answer not in row_of:
-            raise _fault(path, f"must name gallery photos that there are as answers, got {said.answer!r}")
-        first = row_of[said.answer]
-    elif said.answer is not None:
-        first = -1
-    if said.confidence.strip():
-        confidence = _number(said.confidence, path, "a confidence")
+    if (np.abs(similarities) > np.finfo(np.float32).max).any():
+        raise _fault(path, f"must have similarities that a float32 can hold, got a larger one for {query!r}")
+    counts = np.flatnonzero(~np.isin(rows[order], truth.junk[number]))  # junk answers nothing
+    first = int(order[counts[0]]) if counts.size else -1
+    confidence, answer = said.best(order)
+    if confidence:
+        sure = _number(confidence, path, f"a confidence for {query!r}")
     else:
-        confidence = float(similarities[0]) if rows.size else -math.inf
-    return Prediction(np.maximum(rows, -1), ranks, similarities, confidence, max(first, -1))
+        sure = float(similarities[first]) if first >= 0 else -math.inf
+    if answer and answer not in row_of:
+        raise _fault(path, f"must name gallery photos that there are as answers, got {answer!r}")
+    named = row_of[answer] if answer else int(rows[first]) if first >= 0 and answer is None else -1
+    kept = similarities[order].astype(np.float32)
+    return Prediction(np.maximum(rows[order], -1), ranks[order], kept, sure, max(named, -1))
 
 
 def _queries(truth: Truth) -> dict[str, int]:
@@ -207,10 +220,10 @@ def _rank(text: str, path: Path, query: str) -> int:
 
 def _number(text: str, path: Path, what: str) -> float:
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)
     except ValueError:
         value = math.nan
-    if math.isnan(value):
+    if not math.isfinite(value):
         raise _fault(path, f"must have {what}, got {text!r}")
     return value
 

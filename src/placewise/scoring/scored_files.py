@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from placewise.errors import OptionError
 from placewise.scoring.prediction_files import read_predictions
 from placewise.scoring.protocols import find_protocol
 from placewise.scoring.scores import Scores, score
@@ -35,8 +36,11 @@ def score_predictions(
     Raises:
         EvaluationError: if the truth lacks what the protocol needs, or the predictions do not fit it.
         SourceError: if the truth cannot be read.
-        OptionError: if there is no such protocol.
+        OptionError: if there is no such protocol, or tau is no number.
     """
+    if tau is not None and not math.isfinite(tau):
+        message = f"tau must be a finite number, got {tau}; name another, or none to decide nothing"
+        raise OptionError(message)
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     wanted = read_truth(truth, protocol, columns=columns)
     read = read_predictions(predictions, wanted)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -78,18 +79,31 @@ def _renamed(header: list[str], columns: Mapping[str, str], path: Path) -> list[
 
 def table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header in lower case, and each row that is not blank with the number of its first line."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    text = _text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 1
     try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append((line, row))
-            line = reader.line_num + 1
+        with long_cells(len(text)):
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    rows.append((line, row))
+                line = reader.line_num + 1
     except csv.Error as error:
         message = f"the manifest {str(path)!r} must be a CSV file, got on line {line}: {error}; correct the line"
         raise SourceError(message) from error
     return [name.strip().lower() for name in rows[0][1]] if rows else [], rows[1:]
+
+
+@contextmanager
+def long_cells(length: int) -> Iterator[None]:
+    """Let cells be as long as a text that is in memory already; the limit of ``csv`` is for all of the process."""
+    limit = csv.field_size_limit()
+    csv.field_size_limit(max(limit, length))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _text(path: Path) -> str:
