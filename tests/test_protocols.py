@@ -244,11 +244,33 @@ def test_frames_of_shared_sequences_are_numbered_each_by_itself() -> None:
             photo("a5", sequence="a", frame=5),
             photo("b5", sequence="b", frame=5),
             photo("qa", "query", sequence="a", frame=6),
-            photo("qc", "query", sequence="c", frame=5),
+            photo("qb", "query", sequence="b", frame=9),
         ),
     )
 
-    assert rights(truth_of(find_protocol("frames:1"), source)) == {"qa": ["a5"], "qc": []}
+    assert rights(truth_of(find_protocol("frames:1"), source)) == {"qa": ["a5"], "qb": []}
+
+
+def test_photos_without_a_sequence_do_not_change_the_numbering() -> None:
+    """Two traverses have one numbering, also where each side has a photo that belongs to neither."""
+    photos = [photo("s1", sequence="summer", frame=1), photo("w1", "query", sequence="winter", frame=1)]
+    strays = [photo("x", frame=900), photo("y", "query", frame=901)]
+
+    found = rights(truth_of(find_protocol("frames:0"), Source(Path(), (*photos, *strays))))
+
+    assert found == {"w1": ["s1"], "y": []}
+
+
+def test_sequences_that_match_in_part_are_refused() -> None:
+    """Whether numbers are those of one numbering or of each sequence cannot be guessed."""
+    photos = (
+        photo("a5", sequence="a", frame=5),
+        photo("qa", "query", sequence="a", frame=6),
+        photo("qc", "query", sequence="c", frame=5),
+    )
+
+    with pytest.raises(EvaluationError, match=r"^all sequences of queries or none .* got 'a' that is and 'c' that is "):
+        truth_of(find_protocol("frames:1"), Source(Path(), photos))
 
 
 def test_names_number_frames_that_have_no_number(photos_root: Path) -> None:
@@ -301,7 +323,19 @@ def test_a_sequence_asks_its_own_past() -> None:
         "t0": [],
     }
     assert rights(truth)["s4"] == ["s1"]
-    assert truth.counts == {"evaluated": 1, "without_positives": 0, "open_set": 6, "excluded": 0}
+    assert truth.counts == {"evaluated": 1, "without_positives": 0, "open_set": 2, "excluded": 4}
+
+
+def test_pairs_may_lie_beside_a_manifest(tmp_path: Path) -> None:
+    """A folder with a manifest and positives.csv has both."""
+    (tmp_path / "manifest.csv").write_text(
+        "path,place,split,sequence,frame\na.jpg,,gallery,s,1\nb.jpg,,gallery,s,9\n", encoding="utf-8"
+    )
+    (tmp_path / "positives.csv").write_text("frame,earlier_frame\n9,1\n", encoding="utf-8")
+
+    truth = truth_of(find_protocol("pairs", exclude_last=2), read_source(tmp_path))
+
+    assert rights(truth) == {"a.jpg": [], "b.jpg": ["a.jpg"]}
 
 
 def test_the_loop_of_the_city_closes_beyond_the_last_frames(photos_root: Path) -> None:
@@ -315,10 +349,12 @@ def test_the_loop_of_the_city_closes_beyond_the_last_frames(photos_root: Path) -
 
 
 def test_revisited_sets_are_graded() -> None:
-    """Each setup has its right photos and its junk; a query that is not graded is excluded."""
+    """Each setup has its right photos and its junk; a query that is not graded, or has only junk, is excluded."""
     names = {name: PurePosixPath(name) for name in "abcd"}
     grades = {PurePosixPath("q"): Grades(easy=(names["a"],), hard=(names["b"],), junk=(names["c"],))}
-    source = Source(Path(), (*map(photo, "abcd"), photo("q", "query"), photo("r", "query")), grades=grades)
+    grades[PurePosixPath("s")] = Grades(junk=(names["a"],))
+    queries = [photo(name, "query") for name in "qrs"]
+    source = Source(Path(), (*map(photo, "abcd"), *queries), grades=grades)
 
     truth = truth_of(find_protocol("revisited"), source)
 
@@ -327,8 +363,8 @@ def test_revisited_sets_are_graded() -> None:
         "medium": [[0, 1], [2]],
         "hard": [[1], [0, 2]],
     }
-    assert [rows.tolist() for rows in truth.junk] == [[2], []]
-    assert truth.counts == {"evaluated": 1, "without_positives": 0, "open_set": 0, "excluded": 1}
+    assert [rows.tolist() for rows in truth.junk] == [[2], [], [0]]
+    assert truth.counts == {"evaluated": 1, "without_positives": 0, "open_set": 0, "excluded": 2}
 
 
 @pytest.mark.parametrize(

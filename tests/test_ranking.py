@@ -129,3 +129,25 @@ def test_hits_without_a_place_do_not_hide_those_with_one() -> None:
 
     assert one.answer == named[0]
     assert one.ranks.tolist() == [*range(1, 11), *range(351, 401)]
+
+
+@pytest.mark.parametrize("top", [1, 10])
+def test_junk_answers_nothing(top: int) -> None:
+    """The most similar photo that is not junk answers, with its similarity, also below the hits that are kept."""
+    there = vectors(7, 40, 40)
+    query = there[:1]
+    order = np.argsort(-(there @ query[0]), kind="stable")
+    junk, right = np.sort(order[:3]), order[3:4]
+    truth = Truth.of(
+        photos(40, "gallery"),
+        photos(1, "query"),
+        [right],
+        Groups.of([0], "queries"),
+        setups={"medium": ((right, junk),)},
+    )
+
+    (one,) = rank_all(there, query, truth, SimilarityRule(0.5), top=top)
+
+    assert one.answer == right[0]
+    assert one.confidence == pytest.approx(float(there[right[0]] @ query[0]))
+    assert one.ranks[one.rows == right[0]] == 4

@@ -320,6 +320,20 @@ def test_revisited_scores_are_those_of_the_formulas() -> None:
     assert "map" not in scores.retrieval
 
 
+def test_junk_on_top_of_a_file_is_no_wrong_answer(tmp_path: Path) -> None:
+    """The first hit that is not junk answers, with its own similarity."""
+    names = {name: PurePosixPath(name) for name in ("a", "b", "junk")}
+    grades = {PurePosixPath("q"): Grades(easy=(names["a"],), hard=(), junk=(names["junk"],))}
+    photos = (*(Photo(name, "gallery") for name in names.values()), Photo(PurePosixPath("q"), "query"))
+    protocol = find_protocol("revisited")
+    truth = truth_of(protocol, Source(Path(), photos, grades=grades))
+    (tmp_path / "p.csv").write_text("query,path,similarity\nq,junk,0.9\nq,a,0.8\nq,b,0.1\n", encoding="utf-8")
+
+    outcomes = score(read_predictions(tmp_path / "p.csv", truth), truth, protocol, intervals=False).outcomes
+
+    assert (outcomes.confidence.tolist(), outcomes.correct.tolist()) == ([0.8], [True])
+
+
 def test_large_galleries_have_larger_recalls(tmp_path: Path, truth: Path) -> None:
     """Recall@20 and Recall@100 are there as soon as the gallery holds as many photos."""
     few = scored(tmp_path, truth, "query,path,rank\nqa,a1,1\n")

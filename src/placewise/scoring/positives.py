@@ -16,7 +16,7 @@ from placewise.core import Grades, Photo, Source
 from placewise.errors import EvaluationError
 from placewise.openset import Places
 from placewise.scoring.truth import NO_ROWS, STRETCH, Groups, Protocol, Rows, Truth, rows_by, sharing, stretches
-from placewise.sources.pairs import read_pairs
+from placewise.sources.pairs import POSITIVES, read_pairs
 from placewise.sources.utm import Plane, is_named, planes_of
 
 EXCLUDE_LAST = 50
@@ -83,7 +83,7 @@ def by_frame(protocol: Protocol, _: Source, gallery: Sequence[Photo], queries: S
             message = f"there must be a {what} with a frame, got none; put frames into the manifest"
             raise EvaluationError(message)
     # Traverses have names of their own, and one numbering. Sequences that both sides have are numbered each by itself.
-    shared = {photo.sequence for photo in gallery} & {photo.sequence for photo in queries}
+    shared = _shared_sequences(gallery, queries)
     of = rows_by([(p.sequence if shared else None, n) for p, n in zip(gallery, numbers, strict=True)])
     reach = range(-int(protocol.reach), int(protocol.reach) + 1)
     positives: list[Rows | None] = []
@@ -93,6 +93,17 @@ def by_frame(protocol: Protocol, _: Source, gallery: Sequence[Photo], queries: S
         positives.append(None if frame is None else np.sort(np.concatenate([NO_ROWS, *near])))
     length = max(STRETCH, len(reach))
     return Truth.of(gallery, queries, positives, stretches(queries, [frame or 0 for frame in asking], length=length))
+
+
+def _shared_sequences(gallery: Sequence[Photo], queries: Sequence[Photo]) -> set[str]:
+    """The names of sequences that both sides have; either all of the queries' or none."""
+    asking = {photo.sequence for photo in queries if photo.sequence}
+    shared = asking & {photo.sequence for photo in gallery if photo.sequence}
+    if shared and asking - shared:
+        message = f"all sequences of queries or none must be in the gallery, got {min(shared)!r} that is and "
+        message += f"{min(asking - shared)!r} that is not, so that frames have no common numbering; rename them"
+        raise EvaluationError(message)
+    return shared
 
 
 def _frame(photo: Photo) -> int | None:
@@ -105,7 +116,9 @@ def _frame(photo: Photo) -> int | None:
 
 def by_pairs(protocol: Protocol, source: Source, gallery: Sequence[Photo], queries: Sequence[Photo]) -> Truth:
     """What the source, or a table, says to show the same does."""
-    said = read_pairs(protocol.pairs, source) if protocol.pairs else source.positives
+    beside = source.root / POSITIVES
+    table = protocol.pairs or (beside if not source.positives and beside.is_file() else None)
+    said = read_pairs(table, source) if table else source.positives
     if not said:
         message = "the source must say which photos show the same, got nothing; add positives.csv or name a file"
         message += " as in pairs:FILE"
@@ -134,7 +147,7 @@ def _own_past(
         candidates[rows, 0] = rows[0]
         candidates[rows, 1] = rows[0] + np.searchsorted(numbers, numbers - last)
     positives = [
-        rows[(rows >= low) & (rows < high)]
+        rows[(rows >= low) & (rows < high)] if low < high else None  # nothing was there to be recognised
         for rows, (low, high) in zip(_rows_named(said, photos, photos), candidates.tolist(), strict=True)
     ]
     return Truth.of(photos, photos, positives, stretches(photos, frames), candidates=candidates)
@@ -161,13 +174,12 @@ def by_grade(_: Protocol, source: Source, gallery: Sequence[Photo], queries: Seq
     easy, hard, junk = (
         [_numbers(getattr(grade, name), row_of) for grade in grades] for name in ("easy", "hard", "junk")
     )
-    known = [photo.path in source.grades for photo in queries]
     both = [np.union1d(*pair) for pair in zip(easy, hard, strict=True)]
     setups = {
         "easy": tuple(zip(easy, map(np.union1d, junk, hard), strict=True)),
         "medium": tuple(zip(both, junk, strict=True)),
         "hard": tuple(zip(hard, map(np.union1d, junk, easy), strict=True)),
     }
-    positives = [rows if there else None for rows, there in zip(both, known, strict=True)]
+    positives = [rows if rows.size else None for rows in both]  # as the cited code, which leaves the others out
     groups = sharing(both, [photo.path for photo in queries])
     return Truth.of(gallery, queries, positives, groups, setups=setups)

@@ -26,7 +26,7 @@ _FEW = 12
 
 
 class _Ranked(NamedTuple):
-    """One query's first hits and the others that matter, by rank; and the hits that the rule wants to see."""
+    """One query's first hits and the others that matter, by rank; and the hits that the rule wants to see, no junk."""
 
     rows: Rows
     ranks: NDArray[np.int64]
@@ -77,7 +77,18 @@ def _rank_block(
         near, vectors, query = products[first - low : last - low], gallery[first:last], queries[number]
         matters = np.union1d(truth.positives[number], truth.junk[number])
         matters = matters[(matters >= first) & (matters < last)] - first
-        yield _ranked(near, vectors, query, matters, wanted, first)
+        counts = _counting(truth.junk[number], wanted, first, last)
+        one = _ranked(near, vectors, query, matters, wanted, counts)
+        yield one._replace(rows=one.rows + first, seen=one.seen + first)
+
+
+def _counting(junk: Rows, wanted: _Wanted, first: int, last: int) -> NDArray[np.bool_] | None:
+    """Which of a query's candidates the rule may see; None for all."""
+    if not wanted.rule.labelled_only and not junk.size:
+        return None
+    counts = wanted.codes[first:last] >= 0 if wanted.rule.labelled_only else np.ones(last - first, dtype=bool)
+    counts[junk[(junk >= first) & (junk < last)] - first] = False
+    return counts
 
 
 def _ranked(  # what one row of the block is
@@ -86,15 +97,14 @@ def _ranked(  # what one row of the block is
     query: NDArray[np.float32],
     matters: Rows,
     wanted: _Wanted,
-    first: int,
+    counts: NDArray[np.bool_] | None,
 ) -> _Ranked:
     hits, similarities = first_hits(near, vectors, query, max(wanted.top, wanted.rule.hits))
     seen, seen_similarities = hits, similarities
-    if wanted.rule.labelled_only:
-        labelled = wanted.codes[first : first + len(near)] >= 0
-        keep = labelled[hits]
-        if keep.sum() < min(wanted.rule.hits, labelled.sum()):
-            rows = np.flatnonzero(labelled)
+    if counts is not None:
+        keep = counts[hits]
+        if keep.sum() < min(wanted.rule.hits, counts.sum()):
+            rows = np.flatnonzero(counts)
             seen, seen_similarities = first_hits(near[rows], vectors, query, wanted.rule.hits, rows)
         else:
             seen, seen_similarities = hits[keep], similarities[keep]
@@ -103,10 +113,10 @@ def _ranked(  # what one row of the block is
     ranks, exact = ranks_of(near, vectors, query, below)
     order = np.argsort(ranks)
     return _Ranked(
-        np.concatenate([hits, below[order]]) + first,
+        np.concatenate([hits, below[order]]),
         np.concatenate([np.arange(1, len(hits) + 1), ranks[order]]),
         np.concatenate([similarities, exact[order]]),
-        seen[: wanted.rule.hits] + first,
+        seen[: wanted.rule.hits],
         seen_similarities[: wanted.rule.hits],
     )
 

@@ -8,6 +8,9 @@ from placewise.core import Source
 from placewise.errors import SourceError
 from placewise.sources.table import table
 
+POSITIVES = "positives.csv"
+"""What such a table is called where it lies beside the photos."""
+
 _COLUMNS = (("frame", "earlier_frame"), ("query", "positive"))
 
 
