@@ -54,6 +54,7 @@ def test_the_public_names_are_these() -> None:
         "Position",
         "Source",
         "calibrate_gallery",
+        "compare_files",
         "embed_photos",
         "evaluate_source",
         "examine",
@@ -62,6 +63,7 @@ def test_the_public_names_are_these() -> None:
         "index_source",
         "load_model",
         "read_source",
+        "score_predictions",
         "write_findings",
         "write_report",
     ]

@@ -17,6 +17,7 @@ from placewise.errors import EvaluationError, ModelError, OptionError
 from placewise.evaluate import evaluate_source
 from placewise.evaluation import to_json
 from placewise.models import load_model
+from placewise.scoring import ranking
 from placewise.sources import read_source
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def test_an_evaluation_equals_the_naive_one(
     tiny_dataset: Path, tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch, at_a_time: int
 ) -> None:
     """Recall, mAP and the decisions equal a naive evaluation, however many queries are ranked at a time."""
-    monkeypatch.setattr(stage, "_QUERIES_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(ranking, "_BLOCK_VALUES", 12 * at_a_time)
     source = read_source(tiny_dataset)
     expected = naive_scores(source, tiny_model, 0.9)
 
@@ -73,7 +74,7 @@ def test_the_json_has_every_promised_key(tiny_dataset: Path, tiny_model: TinyMod
     assert json.loads(text) == document
     assert {"records", "gallery", "queries", "open_set_queries"} <= document["dataset"].keys()  # type: ignore[attr-defined]
     assert {"name", "dim", "fingerprint"} <= document["model"].keys()  # type: ignore[attr-defined]
-    assert document["retrieval"].keys() == {"recall@1", "recall@5", "recall@10", "map"}  # type: ignore[attr-defined]
+    assert {"recall@1", "recall@5", "recall@10", "map"} <= document["retrieval"].keys()  # type: ignore[attr-defined]
     assert {
         "tau",
         "unknown_precision",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from placewise.core import Hit, Photo, Position, Source
@@ -44,9 +44,11 @@ def result(
         query=Photo(PurePosixPath(f"{place}/{number}.jpg"), "query", place),
         open_set=open_set,
         hits=(Hit(Photo(PurePosixPath(f"{answered}/g.jpg"), "gallery", answered), confidence),),
+        relevant=(place == answered,),
         positive_ranks=np.array(() if open_set else ranks, dtype=np.int64),
         confidence=confidence,
         place=answered,
+        correct=place == answered,
         reason="",
     )
 
@@ -164,6 +166,7 @@ def test_a_histogram_counts_each_scored_query_once(results: list[QueryResult]) -
 
 @settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
+@example([-0.625, -0.0625])
 def test_the_bins_hold_all_similarities_and_are_few(values: list[float]) -> None:
     """Whatever the cosines, there are 1 to 30 bins of a round width around them."""
     results = [replace(RESULTS[0], confidence=value) for value in values]
@@ -213,8 +216,8 @@ def test_only_mistakes_of_place_are_tied_to_their_hit() -> None:
         ground = ground_of([replace(item, query=query, hits=(Hit(gallery, 0.8),))], TAU, source)
         return ground is not None and ground.spots[0].hit_at is not None
 
-    assert [tied(replace(item, place="x")) for item in RESULTS[:6]] == [True] * 6
-    assert [tied(replace(item, place="a")) for item in (*RESULTS[:6], RESULTS[7])] == [False] * 7
+    assert [tied(replace(item, correct=False)) for item in RESULTS[:6]] == [True] * 6
+    assert [tied(replace(item, correct=True)) for item in (*RESULTS[:6], RESULTS[7])] == [False] * 7
 
 
 def test_without_positions_there_is_no_map() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from placewise import metrics
 from placewise.errors import OptionError
@@ -22,47 +21,6 @@ answers = st.tuples(
     st.lists(st.sampled_from([-0.25, 0.25, 0.5, 1.0]), max_size=8),
 )
 """Known queries, each a confidence and whether its place is right, and the confidences of open-set ones."""
-rankings = st.lists(st.booleans(), min_size=1, max_size=30)
-
-
-def ranks_of(relevant: list[bool]) -> NDArray[np.int64]:
-    """1-based ranks of the relevant items."""
-    return np.flatnonzero(np.array(relevant)) + 1
-
-
-def naive_average_precision(relevant: list[bool]) -> float:
-    """Mean of precision-at-rank over the ranks of positives, as the definition reads."""
-    precisions = [sum(relevant[: i + 1]) / (i + 1) for i, hit in enumerate(relevant) if hit]
-    return sum(precisions) / len(precisions)
-
-
-@given(st.lists(rankings, min_size=1, max_size=8), st.integers(1, 40))
-def test_recall_at_k_is_the_share_of_queries_with_a_positive_in_the_first_k(queries: list[list[bool]], k: int) -> None:
-    """Recall@K equals the naive count for every k, also beyond the gallery; a query without positives is a miss."""
-    expected = sum(any(relevant[:k]) for relevant in queries) / len(queries)
-
-    assert metrics.recall_at_k([ranks_of(relevant) for relevant in queries], k) == pytest.approx(expected, abs=1e-12)
-
-
-@given(rankings.filter(any))
-def test_average_precision_is_the_mean_precision_at_positives(relevant: list[bool]) -> None:
-    """AP from ranks equals AP from the definition."""
-    assert metrics.average_precision(ranks_of(relevant)) == pytest.approx(naive_average_precision(relevant), abs=1e-12)
-
-
-def test_average_precision_of_the_worked_example() -> None:
-    """Positives at ranks 1 and 3 give (1/1 + 2/3) / 2; with a third at rank 1000 nearly a third less."""
-    assert metrics.average_precision(np.array([1, 3])) == pytest.approx(5 / 6)
-    assert metrics.average_precision(np.array([1, 3, 1000])) == pytest.approx((1 + 2 / 3 + 3 / 1000) / 3)
-
-
-def test_map_leaves_out_queries_without_positives() -> None:
-    """The mAP is the mean over queries that have a positive; with none it is NaN."""
-    empty = np.array([], dtype=int)
-
-    assert metrics.mean_average_precision([np.array([1]), empty, np.array([4])]) == pytest.approx(0.625)
-    assert math.isnan(metrics.mean_average_precision([empty]))
-    assert math.isnan(metrics.average_precision(empty))
 
 
 @given(confidences, confidences, st.sampled_from([-1.0, 0.0, 0.25, 0.3, 1.0]))
@@ -286,75 +244,6 @@ def test_reliability_equals_a_loop_over_bins(drawn: list[tuple[float, bool]], bi
     assert diagram.ece == pytest.approx(error, abs=1e-12) if drawn else math.isnan(diagram.ece)
 
 
-@given(st.lists(st.integers(0, 4), min_size=2, max_size=15).filter(lambda labels: len(set(labels)) > 1))
-def test_bootstrap_draws_whole_groups(labels: list[int]) -> None:
-    """Each draw takes as many groups as there are, each with all its rows, as often as it was drawn."""
-    drawn: list[NDArray[np.int64]] = []
-
-    def statistic(rows: NDArray[np.int64]) -> float:
-        drawn.append(rows)
-        return 0.0
-
-    metrics.bootstrap(statistic, labels, draws=5)
-
-    assert len(drawn) == 5
-    for rows in drawn:
-        times = np.bincount(rows, minlength=len(labels))
-        per_group = {label: {int(times[row]) for row, own in enumerate(labels) if own == label} for label in labels}
-        assert all(len(counts) == 1 for counts in per_group.values())
-        assert sum(counts.pop() for counts in per_group.values()) == len(set(labels))
-
-
-def test_bootstrap_is_wider_over_groups_than_over_rows() -> None:
-    """Rows of one place that agree tell no more than one row: taken as independent they promise too much."""
-    places = np.repeat(np.arange(10), 20)
-    right = np.repeat([1.0, 0.0] * 5, 20)
-
-    def mean(rows: NDArray[np.int64]) -> float:
-        return float(right[rows].mean())
-
-    over_places = metrics.bootstrap(mean, places)
-    over_rows = metrics.bootstrap(mean, np.arange(200))
-
-    assert over_places.high - over_places.low > 3 * (over_rows.high - over_rows.low)
-
-
-def test_bootstrap_is_repeated_by_its_seed() -> None:
-    """The same seed draws the same groups, another seed draws others."""
-    score = np.random.default_rng(3).random(40)
-
-    def interval(seed: int) -> metrics.Interval:
-        return metrics.bootstrap(lambda rows: float(score[rows].mean()), np.arange(40) // 2, draws=50, seed=seed)
-
-    assert interval(0) == interval(0)
-    assert interval(0) != interval(1)
-
-
-def test_bootstrap_interval_and_share_of_known_draws() -> None:
-    """The limits are percentiles of the draws that have a value; a draw of zero counts one half as above zero."""
-    values = [math.nan, *range(-1, 100)]
-    replay = iter(values)
-    interval = metrics.bootstrap(lambda _: next(replay), ["a", "b"], draws=len(values), level=0.9)
-
-    assert interval.low == pytest.approx(np.percentile(np.arange(-1, 100), 5))
-    assert interval.high == pytest.approx(np.percentile(np.arange(-1, 100), 95))
-    assert interval.share_above_zero == pytest.approx(99.5 / 101)
-
-
-def test_what_has_no_value_in_any_draw_has_no_interval() -> None:
-    """A statistic that is NaN in every draw gives NaN limits and a NaN share."""
-    interval = metrics.bootstrap(lambda _: math.nan, [0, 1], draws=3)
-
-    assert all(math.isnan(value) for value in (interval.low, interval.high, interval.share_above_zero))
-
-
-@pytest.mark.parametrize("groups", [[], ["here"] * 5])
-def test_bootstrap_refuses_fewer_than_two_groups(groups: list[str]) -> None:
-    """One place or none cannot be resampled, so it is an error and never an interval of width zero."""
-    with pytest.raises(OptionError, match=rf"two or more, got {len(set(groups))}"):
-        metrics.bootstrap(lambda rows: float(rows.size), groups)
-
-
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan, math.inf])
 def test_reliability_refuses_what_is_no_probability(value: float) -> None:
     """Probabilities outside 0 to 1 and NaN are errors."""
@@ -395,13 +284,6 @@ def test_a_probability_lies_within_the_edges_of_its_bin(percent: int, bins: int)
 
     assert number == min(percent * bins // 100, bins - 1)
     assert diagram.edges[number] <= percent / 100 <= diagram.edges[number + 1]
-
-
-@pytest.mark.parametrize("options", [{"draws": 0}, {"level": 0.0}, {"level": 1.0}, {"level": 95.0}])
-def test_bootstrap_refuses_options_without_meaning(options: dict[str, float]) -> None:
-    """No draws, or a level that is no share, is one line and not an interval of NaN or numpy's error."""
-    with pytest.raises(OptionError, match=r"^draws must be at least 1 and level between 0 and 1, got"):
-        metrics.bootstrap(lambda _: 0.0, [0, 1], **options)  # type: ignore[arg-type]
 
 
 def test_reliability_refuses_fewer_than_one_bin() -> None:

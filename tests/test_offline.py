@@ -77,6 +77,8 @@ OFFLINE = {
     "locate": ("locate", "{photo}", "--gallery", "{gallery}"),
     "calibrate": ("calibrate", "--gallery", "{gallery}"),
     "evaluate": ("evaluate", "{manifest}", "--no-cache", "--report", "{folder}/out.html"),
+    "score": ("score", "{predictions}", "--truth", "{manifest}"),
+    "compare": ("compare", "{document}", "{document}"),
     "models": ("models",),
     "models list": ("models", "list", "--json"),
     "gallery info": ("gallery", "info", "{gallery}"),
@@ -106,8 +108,11 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ("index", names["manifest"], "--gallery", names["gallery"], "--no-cache"),
         ("gallery", "export", names["gallery"], names["archive"]),
         ("gallery", "import", names["copy"], names["archive"]),
+        ("evaluate", names["manifest"], "--no-cache", "--predictions", str(folder / "p.csv"), "--json"),
     ):
-        subprocess.run([sys.executable, "-m", "placewise", *arguments], check=True, capture_output=True)
+        done = subprocess.run([sys.executable, "-m", "placewise", *arguments], check=True, capture_output=True)
+    (folder / "evaluated.json").write_bytes(done.stdout)
+    names |= {"predictions": str(folder / "p.csv"), "document": str(folder / "evaluated.json")}
     return names
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from placewise import doctor
 from placewise.core import Hit, Photo, Source
 from placewise.errors import OptionError
 from placewise.evaluate import evaluate_source
 from placewise.evaluation import QueryResult
+from placewise.figures import hits_shown
 from placewise.metrics import Interval
 from placewise.page import environment
-from placewise.report import _hits, write_report
+from placewise.report import write_report
 from placewise.sources import read_source
 from placewise.thumbnails import Thumbnail
 
@@ -57,10 +57,10 @@ class Page(HTMLParser):
 def test_the_report_is_one_whole_file(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
     """Well-formed, with every number, every sweep row, and no address outside the file or to nowhere in it."""
     source = read_source(tiny_dataset)
-    evaluation = evaluate_source(source, tiny_model, tau=0.9)
+    evaluation = evaluate_source(source, tiny_model, tau=0.9, examine=True)
 
-    examination = doctor.examine(source)
-    write_report(evaluation, source, tmp_path / "out.html", examination=examination, title="Tiny")
+    examination = evaluation.examination
+    write_report(evaluation, source, tmp_path / "out.html", title="Tiny")
 
     page = Page((tmp_path / "out.html").read_text(encoding="utf-8"))
     text = " ".join(page.texts)
@@ -74,6 +74,7 @@ def test_the_report_is_one_whole_file(tiny_dataset: Path, tiny_model: TinyModel,
         assert f"{number:.3f}" in text
     for tau, _ in evaluation.sweep:
         assert f"{tau:.2f}" in text
+    assert examination is not None
     assert examination.findings
     for kind, count in examination.counts.items():
         assert (kind.replace("_", " ") in page.texts) == (count > 0)
@@ -134,7 +135,7 @@ def test_intervals_protocol_and_command_are_shown(tiny_dataset: Path, tiny_model
     write_report(evaluation, source, tmp_path / "out.html", command="placewise evaluate <b> --tau 0.9")
 
     text = " ".join(Page((tmp_path / "out.html").read_text(encoding="utf-8")).texts)
-    for shown in ("0.512 to 0.913", "Protocol: radius of 25 m", "placewise evaluate <b> --tau 0.9", "NumPy"):
+    for shown in ("0.512 to 0.913", "Protocol radius of 25 m", "placewise evaluate <b> --tau 0.9", "NumPy"):
         assert shown in text
     assert evaluation.card.fingerprint in text
     assert "– to" not in text
@@ -146,12 +147,12 @@ def test_a_metric_that_the_report_has_no_words_for_is_listed_all_the_same(
     """Whoever adds a metric to an evaluation finds it in the table under its own name."""
     source = read_source(tiny_dataset)
     evaluation = evaluate_source(source, tiny_model, tau=0.9)
-    more = replace(evaluation, retrieval={**evaluation.retrieval, "map_revisited_hard": 0.12345, "recall@20": 0.76543})
+    more = replace(evaluation, retrieval={**evaluation.retrieval, "map_by_moon": 0.12345, "recall@20": 0.76543})
 
     write_report(more, source, tmp_path / "out.html")
 
     text = " ".join(Page((tmp_path / "out.html").read_text(encoding="utf-8")).texts)
-    for shown in ("map revisited hard", "0.123", "Recall@20", "0.765"):
+    for shown in ("map by moon", "0.123", "Recall@20", "0.765"):
         assert shown in text
 
 
@@ -161,9 +162,11 @@ def test_a_failure_shows_the_first_right_hit_with_its_rank() -> None:
     hits = tuple(Hit(photo, 1 - rank / 100) for rank, photo in enumerate(gallery, 1))
     query = Photo(PurePosixPath("q.jpg"), "query", "a")
 
-    def shown(*ranks: int, first_right: Hit | None = None) -> list[tuple[int, Hit | None, bool]]:
-        result = QueryResult(query, False, hits, np.array(ranks, dtype=np.int64), 0.9, "b", "", first_right)
-        return [(item.rank, item.hit, item.right) for item in _hits(result)]
+    def shown(*ranks: int, first_right: Hit | None = None) -> list[tuple[int, Hit | None, bool | None]]:
+        right = tuple(rank in ranks for rank in range(1, 11))
+        first = np.array(ranks, dtype=np.int64)
+        result = QueryResult(query, False, hits, right, first, 0.9, "b", right[0], "", first_right)
+        return [(item.rank, item.hit, item.right) for item in hits_shown(result)]
 
     best = [(rank, hits[rank - 1], False) for rank in range(1, 6)]
     assert shown() == best

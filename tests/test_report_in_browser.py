@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
@@ -14,18 +14,25 @@ from playwright.sync_api import sync_playwright
 from tests.conftest import TinyModel
 
 from placewise import doctor
+from placewise.contest import contest_of
+from placewise.contest_report import write_contest_report
 from placewise.evaluate import evaluate_source
 from placewise.findings_report import write_findings
 from placewise.report import write_report
 from placewise.sources import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from playwright.sync_api import Browser, Page, ViewportSize
 
+    from placewise.core import Embeddings
+
 DESK: ViewportSize = {"width": 1280, "height": 900}
+Scheme = Literal["light", "dark"]
+
 PHONE: ViewportSize = {"width": 390, "height": 844}
 PLOTS = {"Placewise evaluation": 7, "Placewise validate": 3}
 """How many plots there are; a fixed tau has no probability, so no plot of it."""
@@ -73,8 +80,8 @@ COMMAND = "placewise evaluate " + "a_long_folder_name/" * 12 + "manifest.csv --r
 def evaluated(folder: Path) -> str:
     """The address of the report of an evaluation with everything in it."""
     source = read_source(folder / "manifest.csv")
-    evaluation = evaluate_source(source, TinyModel(), tau=0.72)
-    write_report(evaluation, source, folder / "out.html", examination=doctor.examine(source), command=COMMAND)
+    evaluation = evaluate_source(source, TinyModel(), tau=0.72, examine=True)
+    write_report(evaluation, source, folder / "out.html", command=COMMAND)
     return (folder / "out.html").as_uri()
 
 
@@ -104,6 +111,34 @@ def report(request: pytest.FixtureRequest) -> str:
     """Each report in turn."""
     address: str = request.getfixturevalue(request.param)
     return address
+
+
+@pytest.fixture(scope="module")
+def contest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a page that compares three models, one of which sees less."""
+    folder = tmp_path_factory.mktemp("contest")
+    rng = np.random.default_rng(1)
+    rows = ["path,place,split"]
+    for place in range(12):
+        pattern = rng.integers(0, 255, (4, 4, 3))
+        for view in range(3 if place < 9 else 1):
+            pixels = np.clip(pattern + rng.integers(-120, 120, (4, 4, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).resize((96, 72), Image.Resampling.NEAREST).save(folder / f"{place}_{view}.png")
+            rows.append(f"{place}_{view}.png,place {place},{'query' if view in {0, 2} else 'gallery'}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    source = read_source(folder / "manifest.csv")
+    models = (TinyModel(), Dim("a-model-with-a-rather-long-name-for-a-phone"), TinyModel("third"))
+    contest = contest_of([evaluate_source(source, model, tau=0.72, examine=True) for model in models])
+    write_contest_report(contest, source, folder / "out.html", command="placewise evaluate manifest.csv")
+    return (folder / "out.html").as_uri()
+
+
+class Dim(TinyModel):
+    """Sees the first rows of a photo only."""
+
+    def infer(self, inputs: Sequence[NDArray[np.uint8]]) -> Embeddings:
+        """Inputs → embeddings."""
+        return super().infer([np.where(np.arange(4)[:, None, None] < 1, item, 100) for item in inputs])
 
 
 def opened(browser: Browser, address: str, **options: Any) -> Page:
@@ -215,6 +250,24 @@ def test_everybody_can_read_the_page(browser: Browser, report: str, viewport: Vi
     page = opened(browser, report, viewport=viewport, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
 
+    assert not faults(page)
+
+
+@pytest.mark.parametrize(("viewport", "scheme"), [(DESK, "light"), (PHONE, "dark")], ids=["desk", "phone"])
+def test_everybody_can_read_a_contest(browser: Browser, contest: str, viewport: ViewportSize, scheme: Scheme) -> None:
+    """Silent, no wider than its window, without a serious fault, and with what two models disagree on."""
+    page = browser.new_context(viewport=viewport, color_scheme=scheme).new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+
+    page.goto(contest)
+
+    assert not said
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    assert page.locator("svg[role=img]").count() == 8 + 2  # a metric each, and the differences of two models
+    assert page.locator(".query").count() > 0
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
     assert not faults(page)
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from placewise.models import MODELS, load_model
     from placewise.openset import Aim, Calibration
     from placewise.report import write_report
+    from placewise.scoring.compared_files import compare_files
+    from placewise.scoring.scored_files import score_predictions
     from placewise.sources import read_source
 
 _HOME = {
@@ -50,6 +52,7 @@ _HOME = {
     "Position": "core",
     "Source": "core",
     "calibrate_gallery": "calibrating",
+    "compare_files": "scoring.compared_files",
     "embed_photos": "embed",
     "evaluate_source": "evaluate",
     "examine": "doctor",
@@ -58,6 +61,7 @@ _HOME = {
     "index_source": "indexing",
     "load_model": "models",
     "read_source": "sources",
+    "score_predictions": "scoring.scored_files",
     "write_findings": "findings_report",
     "write_report": "report",
 }
@@ -96,6 +100,7 @@ __all__ = [
     "Position",
     "Source",
     "calibrate_gallery",
+    "compare_files",
     "embed_photos",
     "evaluate_source",
     "examine",
@@ -104,6 +109,7 @@ __all__ = [
     "index_source",
     "load_model",
     "read_source",
+    "score_predictions",
     "write_findings",
     "write_report",
 ]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from placewise.cache import Cache
     from placewise.core import Embedder, ModelCard, Source
     from placewise.embed import Failure
+    from placewise.evaluation import Evaluation
     from placewise.gallery_file import Storage
     from placewise.search.sidecar import SearcherKind
 
@@ -387,21 +388,59 @@ def calibrate(
     _print(calibration_json(calibration) if as_json else show.calibration_text(calibration, gallery_path))
 
 
+_protocol = click.option(
+    "--protocol",
+    default="place",
+    show_default=True,
+    help="What is right: place, radius:25m, radius:25m:drop, frames:±10, pairs[:FILE], revisited, landmarks-gap.",
+)
+_exclude_last = click.option(
+    "--exclude-last",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With pairs of one sequence: a frame is not compared with the N before it. Default: 50.",
+)
+_intervals = click.option(
+    "--intervals/--no-intervals", default=True, show_default=True, help="Say what each metric may be on other places."
+)
+
+
 @app.command()
 @_source
+@_protocol
+@_exclude_last
 @click.option("--tau", type=float, help="A fixed threshold on the best similarity instead, as 0.5 was by design.")
 @_rate
 @_confidence
+@_intervals
 @_model_options
+@click.option("--models", "names", default="", metavar="NAME,…", help="Compare these models on the same photos.")
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path),
+    help="Save the ranked hits here (.csv or .csv.gz) before scoring; 'placewise score' scores them again.",
+)
+@click.option("--top", default="100", show_default=True, metavar="N", help="Hits saved of each query; or all.")
 @click.option("--answers", type=click.Path(path_type=Path), help="Save every answer here (JSON lines) before scoring.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write a self-contained HTML report here.")
+@click.option(
+    "--validate/--no-validate",
+    "validated",
+    default=True,
+    show_default=True,
+    help="With --report: show there what 'placewise validate' finds, which decodes every photo once more.",
+)
+@click.option("--csv", "numbers", type=click.Path(path_type=Path), help="Write every number here.")
 @_json
 def evaluate(
     source: Path,
     columns: str,
+    protocol: str,
+    exclude_last: int | None,
     tau: float | None,
     false_accept_rate: float,
     confidence: Literal["auto", "similarity"],
+    intervals: bool,
     model: str,
     weights: Path | None,
     precision: str,
@@ -409,53 +448,144 @@ def evaluate(
     device: str,
     cache_path: Path | None,
     no_cache: bool,
+    names: str,
+    predictions: Path | None,
+    top: str,
     answers: Path | None,
     report: Path | None,
+    validated: bool,
+    numbers: Path | None,
     as_json: bool,
 ) -> None:
     """Run the whole pipeline on a labelled set and score it.
 
     The gallery calibrates itself, as 'placewise calibrate' does; the queries then show what came of its promise.
+    docs/evaluation.md explains the protocols.
 
     \b
     Example: placewise evaluate photos/manifest.csv --report out.html
+    placewise evaluate frames/ --protocol frames:±10 --predictions p.csv
+    placewise evaluate city-centre --protocol pairs --exclude-last 50
     """
     from placewise import show
+    from placewise.contest import contest_json, contest_of, numbers_csv
     from placewise.evaluate import evaluate_source
-    from placewise.evaluation import to_json
-    from placewise.figures import figures_json, figures_of
-    from placewise.files import check_output
+    from placewise.figures import evaluation_json
+    from placewise.files import check_output, write_atomically
     from placewise.openset import Aim
     from placewise.report import write_report
+    from placewise.scoring.protocols import find_protocol
 
-    given = click.get_current_context().get_parameter_source
-    for option in ("false_accept_rate", "confidence"):
-        if tau is not None and given(option) is click.core.ParameterSource.COMMANDLINE:
-            message = f"--tau must come without --{option.replace('_', '-')}, got both; leave one out"
-            raise OptionError(message)
+    _only_without("tau", tau is not None, "false_accept_rate", "confidence")
+    _only_without("models", bool(names), "model", "weights", "predictions", "answers")
     if report:
         check_output(report, ".html")
+    if numbers:
+        check_output(numbers, ".csv")
+    wanted = find_protocol(protocol, exclude_last=exclude_last)
+    kept = _top(top)
     rows = _read(source, columns)
-    embedder = _load(model, weights, precision, decode, device)
-    with _cache(embedder, cache_path, no_cache=no_cache) as cache, _progress() as progress:
-        evaluation = evaluate_source(
-            rows,
-            embedder,
-            tau=Aim(false_accept_rate, confidence) if tau is None else tau,
-            cache=cache,
-            answers=answers,
-            on_progress=progress.show,
-        )
-    if as_json:
-        _print({**to_json(evaluation), **figures_json(figures_of(evaluation, rows))})
+    embedders = [_load(name.strip(), weights, precision, decode, device) for name in (names or model).split(",")]
+    evaluations: list[Evaluation] = []
+    with _progress() as progress:
+        for embedder in embedders:
+            with _cache(embedder, cache_path, no_cache=no_cache) as cache:
+                evaluation = evaluate_source(
+                    rows,
+                    embedder,
+                    protocol=wanted,
+                    tau=Aim(false_accept_rate, confidence) if tau is None else tau,
+                    cache=cache,
+                    predictions=predictions,
+                    top=kept,
+                    answers=answers,
+                    intervals=intervals,
+                    examine=validated and report is not None and not evaluations,
+                    on_progress=progress.show,
+                )
+            evaluations.append(evaluation)
+    if names:
+        contest = contest_of(evaluations)
+        _print(contest_json(contest, rows) if as_json else f"{rows.shown}\n{show.contest_text(contest)}")
     else:
-        _print(f"{rows.shown}\n{show.evaluation_text(evaluation)}")
+        document = evaluation_json(evaluation, rows) if as_json else None
+        _print(document or f"{rows.shown}\n{show.evaluation_text(evaluation)}")
+    if numbers:
+        write_atomically(numbers, numbers_csv(evaluations))
+    command = shlex.join(["placewise", *sys.argv[1:]])
+    if report and names:
+        from placewise.contest_report import write_contest_report
+
+        write_contest_report(contest, rows, report, command=command)
+    elif report:
+        write_report(evaluation, rows, report, command=command)
     if report:
-        write_report(evaluation, rows, report, command=shlex.join(["placewise", *sys.argv[1:]]))
         click.echo(f"report: {report}", err=as_json)
     _complain(evaluation.failures)
     if evaluation.failures:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
+
+
+@app.command()
+@click.argument("predictions", type=click.Path(path_type=Path))
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="SOURCE",
+    help="What is right: a source, or a solution of Google Landmarks.",
+)
+@_columns
+@_protocol
+@_exclude_last
+@click.option("--tau", type=float, help="Below this confidence an answer is UNKNOWN.")
+@_intervals
+@_json
+def score(
+    predictions: Path,
+    truth: Path,
+    columns: str,
+    protocol: str,
+    exclude_last: int | None,
+    tau: float | None,
+    intervals: bool,
+    as_json: bool,
+) -> None:
+    """Score anyone's predictions: a CSV file with query, path, and rank or similarity. No model is loaded.
+
+    \b
+    Example: placewise score predictions.csv --truth photos/manifest.csv --protocol place
+    """
+    from placewise import show_scores
+    from placewise.evaluation import scores_json
+    from placewise.scoring.protocols import find_protocol
+    from placewise.scoring.scored_files import score_predictions
+
+    wanted = find_protocol(protocol, exclude_last=exclude_last)
+    scores = score_predictions(
+        predictions, truth, protocol=wanted, tau=tau, intervals=intervals, columns=_pairs(columns)
+    )
+    _print(scores_json(scores) if as_json else show_scores.scores_text(scores))
+
+
+@app.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@_json
+def compare(first: Path, second: Path, as_json: bool) -> None:
+    """Say whether one of two models is better on the same queries, and how sure that is.
+
+    FIRST and SECOND are what 'placewise evaluate --json' or 'placewise score --json' printed.
+
+    \b
+    Example: placewise compare a.json b.json
+    """
+    from placewise import show_scores
+    from placewise.scoring.compared_files import compare_files
+    from placewise.scoring.comparing import comparison_json
+
+    comparison = compare_files(first, second)
+    _print(comparison_json(comparison) if as_json else show_scores.comparison_text(comparison))
 
 
 @app.group(invoke_without_command=True)
@@ -702,14 +832,14 @@ def demo(out: Path, seed: int, tau: float | None, as_json: bool) -> None:
     """
     from placewise import show
     from placewise.demo import run_demo
-    from placewise.evaluation import to_json
+    from placewise.figures import evaluation_json
 
     embedder = _load("efficientnet-lite0", None)
     with _progress() as progress:
         result = run_demo(out, embedder, seed=seed, tau=tau, on_progress=progress.show)
     if as_json:
         answers = [show.answer_json(str(photo.path), answer) for photo, answer in result.answers]
-        _print({**to_json(result.evaluation), "answers": answers, "report": str(result.report)})
+        _print({**evaluation_json(result.evaluation, result.source), "answers": answers, "report": str(result.report)})
     else:
         _print(show.demo_text(result))
 
@@ -731,6 +861,11 @@ def _read(path: Path, columns: str) -> Source:
     """Read a source, whose columns may have other names."""
     from placewise.sources import read_source
 
+    return read_source(path, columns=_pairs(columns))
+
+
+def _pairs(columns: str) -> dict[str, str]:
+    """Our names of a table's columns → the table's."""
     pairs = [pair.partition("=") for pair in columns.split(",") if pair]
     if not all(ours and theirs for ours, _, theirs in pairs):
         message = f"--columns must be pairs like place=landmark_id, separated by commas, got {columns!r}"
@@ -739,7 +874,26 @@ def _read(path: Path, columns: str) -> Source:
     if len(set(names)) < len(names):
         message = f"--columns must name each of our columns once, got {columns!r}"
         raise OptionError(message)
-    return read_source(path, columns={ours.strip(): theirs.strip() for ours, _, theirs in pairs})
+    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+
+
+def _only_without(option: str, given: bool, *others: str) -> None:
+    """Refuse options that mean nothing beside another."""
+    source_of = click.get_current_context().get_parameter_source
+    for other in others:
+        if given and source_of(other) is click.core.ParameterSource.COMMANDLINE:
+            message = f"--{option} must come without --{other.replace('_', '-')}, got both; leave one out"
+            raise OptionError(message)
+
+
+def _top(text: str) -> int | None:
+    """A number of hits; None for all."""
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        message = f"--top must be a number of hits or all, got {text!r}"
+        raise OptionError(message)
+    return int(text)
 
 
 def _load(

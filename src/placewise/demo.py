@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from placewise import doctor, report
@@ -34,6 +34,7 @@ class Demo:
     """Everything that the demo made and found."""
 
     manifest: Path
+    source: Source
     gallery: Path
     report: Path
     examination: Examination
@@ -84,8 +85,9 @@ def run_demo(
             source, embedder, tau=Aim(FALSE_ACCEPT_RATE) if tau is None else tau, cache=cache, on_progress=on_progress
         )
     page = folder / "report.html"
-    report.write_report(evaluation, source, page, examination=examination, title=f"Synthetic town {seed}")
-    return Demo(manifest, folder / "town.gallery", page, examination, indexed, evaluation, answers)
+    evaluation = replace(evaluation, examination=examination)
+    report.write_report(evaluation, source, page, title=f"Synthetic town {seed}")
+    return Demo(manifest, source, folder / "town.gallery", page, examination, indexed, evaluation, answers)
 
 
 def _claim(folder: Path) -> None:

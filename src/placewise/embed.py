@@ -184,3 +184,38 @@ def _settled(item: Seen, embedding: Embeddings, usable: np.bool_) -> Seen:
         return Seen(item.photo, item.state, kept=embedding)
     reason = "the network finds nothing in it to embed; replace the photo"
     return Seen(item.photo, item.state, failure=Failure(item.photo, "unusable", reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """All photos of a list that could be read.
+
+    Attributes:
+        photos: ``N`` of them, in the order of the list.
+        embeddings: ``(N, dim)``.
+        computed: how many the network was run for.
+        failures: those that could not be read.
+    """
+
+    photos: tuple[Photo, ...]
+    embeddings: Embeddings
+    computed: int
+    failures: tuple[Failure, ...]
+
+
+def embed_all(
+    source: Source,
+    photos: Sequence[Photo],
+    embedder: Embedder,
+    *,
+    cache: Cache | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Embedded:
+    """Embed photos into one matrix; see `embed_photos`."""
+    batches = list(embed_photos(source, photos, embedder, cache=cache, on_progress=on_progress))
+    return Embedded(
+        photos=tuple(photo for batch in batches for photo in batch.photos),
+        embeddings=np.concatenate([batch.embeddings for batch in batches]),
+        computed=sum(batch.computed for batch in batches),
+        failures=tuple(failure for batch in batches for failure in batch.failures),
+    )

@@ -16,7 +16,7 @@
     │   │   └── ModelMismatchError  … its embeddings are another model's
     │   └── CacheError         … the embedding cache
     ├── CalibrationError       photos from which no threshold can be learned
-    └── EvaluationError        a labelled set that cannot be evaluated
+    └── EvaluationError        a labelled set, or predictions, that cannot be evaluated
 
 Each message is one line: what must hold, what came, what to do next.
 """
@@ -89,4 +89,4 @@ class CalibrationError(PlacewiseError):
 
 
 class EvaluationError(PlacewiseError):
-    """A labelled set cannot be evaluated."""
+    """A labelled set, or predictions for one, cannot be evaluated."""

@@ -1,27 +1,24 @@
-"""The ``place`` protocol on a labelled set: queries are answered and saved first, then scored. Holds no formula.
+"""A labelled set by a protocol: queries are answered and saved first, then scored. Holds no formula.
 
-Positives of a query are all gallery photos of its place. A query whose place is not in the gallery is an open-set
-query: retrieval metrics exclude it, open-set metrics want it UNKNOWN. A query without a place is answered, never
-scored, and counted.
+The protocol says what is right for each query; see `placewise.scoring.protocols`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from placewise import metrics, rank
-from placewise.core import Hit, Neighbors, Photo
-from placewise.embed import Failure, embed_photos
-from placewise.errors import EvaluationError
-from placewise.evaluation import Evaluation, QueryResult, save_answers
+from placewise import doctor, metrics
+from placewise.embed import Embedded, Failure, embed_all
+from placewise.errors import EvaluationError, OptionError
+from placewise.evaluation import HITS, Evaluation, QueryResult, results_of, save_answers
 from placewise.files import check_output
+from placewise.metrics import OpenSetCounts
 from placewise.openset import (
     DEFAULT_AIM,
     Aim,
@@ -34,119 +31,163 @@ from placewise.openset import (
     self_exam,
     sweep,
 )
-from placewise.search import ExactSearcher
+from placewise.scoring.predictions import (
+    TOP,
+    check_predictions_output,
+    save_predictions,
+)
+from placewise.scoring.protocols import find_protocol, truth_of
+from placewise.scoring.ranking import rank_all
+from placewise.scoring.scores import Scores, score
+from placewise.scoring.truth import Protocol, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from placewise.cache import Cache
-    from placewise.core import Embedder, Embeddings, Source
+    from placewise.core import Embedder, ModelCard, Source
+    from placewise.doctor import Examination
     from placewise.metrics import Reliability
 
     Progress = Callable[[str, int, int], None]
     """Called with (stage, photos done, photos in all)."""
 
-HITS = 10
-"""Hits kept for each query: as many as Recall@10 and a reader of the report want to see."""
 
-_NOTHING = -1.0
-"""The confidence where there is nothing to compare: below every tau."""
-
-_QUERIES_AT_A_TIME = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    photos: tuple[Photo, ...]
-    embeddings: Embeddings
-    computed: int
-    failures: tuple[Failure, ...]
-
-
-def evaluate_source(
+def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     source: Source,
     embedder: Embedder,
     *,
+    protocol: Protocol | str = "place",
     tau: float | Aim = DEFAULT_AIM,
     cache: Cache | None = None,
+    predictions: Path | None = None,
+    top: int | None = TOP,
     answers: Path | None = None,
+    intervals: bool = True,
+    examine: bool = False,
     on_progress: Progress | None = None,
 ) -> Evaluation:
     """Run the whole pipeline on a labelled set.
 
     Args:
-        source: a manifest with a gallery and labelled queries.
+        source: a gallery and queries, and what the protocol needs to know of them.
         embedder: the model.
-        tau: a fixed threshold on the best similarity, or what the gallery is to achieve by calibrating itself.
+        protocol: what counts as right, or its spelling.
+        tau: a fixed threshold on the best similarity, or what the gallery is to achieve by calibrating itself, which
+            it can where the protocol goes by labels; elsewhere nothing is decided without a fixed tau.
         cache: embeddings of earlier runs.
+        predictions: a CSV file that receives the ranked hits before anything is scored; see `save_predictions`.
+        top: hits that it holds of each query; None for all.
         answers: a JSON-lines file that receives every answer before anything is scored.
+        intervals: whether to resample for the intervals of the metrics.
+        examine: whether the doctor looks at the photos first, which decodes each of them once more.
         on_progress: called with (stage, photos done, photos in all).
 
     Raises:
         EvaluationError: if the source cannot be evaluated, with the reason.
         CalibrationError: if the gallery cannot calibrate itself; name a tau then.
-        OptionError: if tau is no cosine.
+        OptionError: if tau is no cosine, or an option does not fit the protocol.
     """
-    if not isinstance(tau, Aim):
-        check_tau(tau)
-    if answers:
-        check_output(answers, ".jsonl")
-    _check(source)
+    protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    _check_options(protocol, tau, top, predictions, answers)
+    _check_rows(source)
+    wanted = truth_of(protocol, source)
     watch = _Stopwatch()
-    gallery = _embed(source, source.of("gallery"), embedder, cache, "gallery", on_progress)
+    examination = doctor.examine(source, on_progress=_stage("validate", on_progress)) if examine else None
+    if examine:
+        watch.lap("validate")
+    gallery = embed_all(source, wanted.gallery, embedder, cache=cache, on_progress=_stage("gallery", on_progress))
     watch.lap("embed_gallery")
-    queries = _embed(source, source.of("query"), embedder, cache, "queries", on_progress)
+    queries = (
+        gallery
+        if wanted.asks_itself
+        else embed_all(source, wanted.queries, embedder, cache=cache, on_progress=_stage("queries", on_progress))
+    )
     watch.lap("embed_queries")
-    _check_still_whole(source, gallery, queries)
-    rule = _calibrated(gallery, tau) if isinstance(tau, Aim) else SimilarityRule(tau)
-    tau = rule.tau or 0.0
+    truth = _still_whole(protocol, source, wanted, gallery, queries)
+    rule = _rule(protocol, gallery, tau)
     watch.lap("calibrate")
-    results = _answer(gallery, queries, rule)
+    predicted = rank_all(gallery.embeddings, queries.embeddings, truth, rule, top=top)
     watch.lap("search")
+    results = results_of(predicted, truth)
+    if predictions:
+        save_predictions(predicted, truth, predictions)
     if answers:
         save_answers(results, answers)
-    scored = confidences(results)
-    known, correct, open_set = scored
-    calibration = rule.calibration if isinstance(rule, CalibratedRule) else None
-    risk = metrics.risk_coverage(*scored)
-    reliability = _reliability(*scored) if calibration and calibration.confidence else None
-    evaluation = Evaluation(
+    watch.lap("save")
+    scores = score(predicted, truth, protocol, tau=math.nan if rule.tau is None else rule.tau, intervals=intervals)
+    evaluation = _evaluation(
+        source, embedder.card, _Run(gallery, queries, truth, rule, results, scores, examination), seconds=watch.laps
+    )
+    watch.lap("score")
+    return evaluation
+
+
+class _Run(NamedTuple):
+    """What came of the stages."""
+
+    gallery: Embedded
+    queries: Embedded
+    truth: Truth
+    rule: Rule
+    results: tuple[QueryResult, ...]
+    scores: Scores
+    examination: Examination | None
+
+
+def _evaluation(source: Source, card: ModelCard, run: _Run, *, seconds: dict[str, float]) -> Evaluation:
+    """The scores with what a report shows beside them."""
+    scores = run.scores
+    known, correct, open_set = confidences(run.results)
+    calibration = run.rule.calibration if isinstance(run.rule, CalibratedRule) else None
+    reliability = _reliability(known, correct, open_set) if calibration and calibration.confidence else None
+    parts = (run.gallery,) if run.truth.asks_itself else (run.gallery, run.queries)
+    return Evaluation(
         records=len(source.photos),
-        gallery=len(gallery.photos),
-        card=embedder.card,
-        tau=tau,
+        gallery=len(run.gallery.photos),
+        card=card,
+        tau=scores.tau,
         calibration=calibration,
-        results=results,
-        retrieval=_retrieval(results),
-        counts=metrics.open_set_counts(known, open_set, tau),
-        open_set={
-            "known_accepted_right": _share_right(known, correct, tau),
-            "wrong_place_rate": metrics.wrong_place_rate(known, correct, tau),
-            "auroc": metrics.auroc(known, open_set),
-            "fpr95": metrics.fpr95(known, open_set),
-            "fpr95_open_set": metrics.fpr95_open_set(known, open_set),
-            "oscr": metrics.oscr(*scored),
-            "gap": metrics.gap(*scored),
-            "aurc": risk.area,
-            **({"ece": reliability.ece} if reliability else {}),
-        },
-        sweep=sweep(*_similarities(results)),
+        results=run.results,
+        retrieval=scores.retrieval,
+        counts=scores.decisions or OpenSetCounts(0, 0, 0, 0),
+        open_set={**scores.open_set, **({"ece": reliability.ece} if reliability else {})},
+        sweep=sweep(*_similarities(run.results)),
         choices=tuple(
             (
                 choice.false_accept_rate,
                 metrics.open_set_counts(known, open_set, choice.tau),
-                _share_right(known, correct, choice.tau),
+                float(np.mean((known >= choice.tau) & correct)) if known.size else math.nan,
             )
             for choice in (calibration.choices if calibration else ())
         ),
-        risk=risk,
+        risk=metrics.risk_coverage(known, correct, open_set),
         reliability=reliability,
-        seconds=watch.laps,
-        computed=gallery.computed + queries.computed,
-        failures=gallery.failures + queries.failures,
+        seconds=seconds,
+        computed=sum(part.computed for part in parts),
+        failures=tuple(failure for part in parts for failure in part.failures),
+        protocol=f"{scores.protocol.spelled}: {scores.protocol.law}",
+        intervals=scores.intervals,
+        scores=scores,
+        examination=run.examination,
     )
-    watch.lap("score")
-    return evaluation
+
+
+def _check_options(
+    protocol: Protocol, tau: float | Aim, top: int | None, predictions: Path | None, answers: Path | None
+) -> None:
+    if not isinstance(tau, Aim):
+        check_tau(tau)
+    elif tau != DEFAULT_AIM and not protocol.labelled:
+        message = f"a gallery calibrates itself by labels, got the protocol {protocol.spelled}; name a tau instead"
+        raise OptionError(message)
+    if top is not None and top < HITS:
+        message = f"top must be at least {HITS} or all, got {top}"
+        raise OptionError(message)
+    if predictions:
+        check_predictions_output(predictions)
+    if answers:
+        check_output(answers, ".jsonl")
 
 
 def confidences(
@@ -167,7 +208,7 @@ def _similarities(results: Sequence[QueryResult]) -> tuple[list[float], list[flo
     return known, [result.similarity for result in results if result.open_set]
 
 
-def _check(source: Source) -> None:
+def _check_rows(source: Source) -> None:
     if source.bad_rows:
         first = source.bad_rows[0]
         message = (
@@ -175,55 +216,44 @@ def _check(source: Source) -> None:
             f"(first: {first.detail}); see them all with 'placewise validate'"
         )
         raise EvaluationError(message)
-    places = {photo.place for photo in source.of("gallery")} - {None}
-    if not places:
-        message = "the gallery must hold a photo with a place, got none; put places into the manifest"
-        raise EvaluationError(message)
-    if not any(photo.place for photo in source.of("query")):
-        message = "there must be a query with a place, got none; give photos split 'query' and their place"
-        raise EvaluationError(message)
 
 
-def _check_still_whole(source: Source, gallery: _Embedded, queries: _Embedded) -> None:
-    """Refuse when unreadable photos would turn known queries into open-set ones, or leave nothing to score."""
-    failures = {failure.photo.place: failure for failure in (*queries.failures, *gallery.failures)}
-    lost = {photo.place for photo in source.of("gallery")} - {photo.place for photo in gallery.photos} - {None}
-    if lost:
-        place = min(place for place in lost if place)
-        what, failure = f"gallery photo of {place!r}", failures[place]
-    elif not any(photo.place for photo in queries.photos):
-        what, failure = "query with a place", queries.failures[0]
-    else:
-        return
-    message = (
-        f"at least one {what} must be readable, got none ({failure.photo.path}: {failure.reason}); "
-        f"mend the files or drop the rows"
-    )
-    raise EvaluationError(message)
+def _still_whole(protocol: Protocol, source: Source, wanted: Truth, gallery: Embedded, queries: Embedded) -> Truth:
+    """The truth for what could be read; refused where unreadable photos would change what is right for a query."""
+    if not gallery.failures and not queries.failures:
+        return wanted
+    failures = {failure.photo: failure for failure in (*gallery.failures, *queries.failures)}
+    there = {photo.path for photo in gallery.photos}
+    for query, rows in zip(wanted.queries, wanted.positives, strict=True):
+        lost = [wanted.gallery[row] for row in rows.tolist()]
+        if lost and query not in failures and not any(photo.path in there for photo in lost):
+            what = f"gallery photo of {query.place!r}" if protocol.labelled else f"positive of {query.path}"
+            raise _unreadable(what, failures[lost[0]])
+    left = {photo.path for photo in queries.photos}
+    asking = zip(wanted.queries, wanted.evaluated | wanted.open_set, strict=True)
+    if not any(known and photo.path in left for photo, known in asking):
+        raise _unreadable("query with a place" if protocol.labelled else "query", queries.failures[0])
+    if wanted.asks_itself:
+        return truth_of(protocol, source, gallery=gallery.photos, queries=())
+    return truth_of(protocol, source, gallery=gallery.photos, queries=queries.photos)
 
 
-def _embed(
-    source: Source,
-    photos: tuple[Photo, ...],
-    embedder: Embedder,
-    cache: Cache | None,
-    stage: str,
-    on_progress: Progress | None,
-) -> _Embedded:
-    def progress(done: int, total: int) -> None:
-        if on_progress:
-            on_progress(stage, done, total)
-
-    batches = list(embed_photos(source, photos, embedder, cache=cache, on_progress=progress))
-    return _Embedded(
-        photos=tuple(photo for batch in batches for photo in batch.photos),
-        embeddings=np.concatenate([batch.embeddings for batch in batches]),
-        computed=sum(batch.computed for batch in batches),
-        failures=tuple(failure for batch in batches for failure in batch.failures),
-    )
+def _unreadable(what: str, failure: Failure) -> EvaluationError:
+    message = f"at least one {what} must be readable, got none ({failure.photo.path}: {failure.reason}); "
+    return EvaluationError(message + "mend the files or drop the rows")
 
 
-def _calibrated(gallery: _Embedded, aim: Aim) -> CalibratedRule:
+def _stage(name: str, on_progress: Progress | None) -> Callable[[int, int], None] | None:
+    return (lambda done, total: on_progress(name, done, total)) if on_progress else None
+
+
+def _rule(protocol: Protocol, gallery: Embedded, tau: float | Aim) -> Rule:
+    if not isinstance(tau, Aim):
+        return SimilarityRule(tau)
+    return _calibrated(gallery, tau) if protocol.labelled else SimilarityRule(None)
+
+
+def _calibrated(gallery: Embedded, aim: Aim) -> CalibratedRule:
     """The rule that the gallery learns from itself."""
     rows = np.arange(len(gallery.photos))
     places = Places.of_labels([photo.place for photo in gallery.photos])
@@ -233,67 +263,11 @@ def _calibrated(gallery: _Embedded, aim: Aim) -> CalibratedRule:
     return CalibratedRule(calibration, gallery.embeddings[cohort], places.codes[cohort])
 
 
-def _answer(gallery: _Embedded, queries: _Embedded, rule: Rule) -> tuple[QueryResult, ...]:
-    """Rank the whole gallery for each query; a few hundred queries at a time bound the memory."""
-    by_place: dict[str, list[int]] = {}
-    for row, photo in enumerate(gallery.photos):
-        if photo.place is not None:
-            by_place.setdefault(photo.place, []).append(row)
-    positives = {place: np.array(rows, dtype=np.int64) for place, rows in by_place.items()}
-    codes = Places.of_labels([photo.place for photo in gallery.photos]).codes
-    none = np.empty(0, dtype=np.int64)
-    searcher = ExactSearcher(gallery.embeddings.shape[1])
-    searcher.upsert(np.arange(len(gallery.photos), dtype=np.int64), gallery.embeddings)
-    results = []
-    for start in range(0, len(queries.photos), _QUERIES_AT_A_TIME):
-        block = slice(start, start + _QUERIES_AT_A_TIME)
-        found = searcher.search(queries.embeddings[block], len(searcher))
-        seen = _seen(found, codes, rule)
-        verdicts = rule.judge(queries.embeddings[block], seen.similarities, codes[seen.ids])
-        for query, ids, similarities, best, verdict in zip(
-            queries.photos[block], found.ids, found.similarities, seen.ids, verdicts, strict=True
-        ):
-            hits = zip(ids[:HITS].tolist(), similarities[:HITS].tolist(), strict=True)
-            results.append(
-                QueryResult(
-                    query=query,
-                    open_set=None if query.place is None else query.place not in positives,
-                    hits=tuple(Hit(gallery.photos[row], similarity) for row, similarity in hits),
-                    positive_ranks=rank.positive_ranks(ids, positives.get(query.place or "", none)),
-                    confidence=_NOTHING if verdict.confidence is None else verdict.confidence,
-                    place=gallery.photos[int(best[verdict.hit])].place if verdict.hit >= 0 else None,
-                    reason=verdict.reason,
-                )
-            )
-    return tuple(results)
-
-
-def _share_right(known: NDArray[np.float64], correct: NDArray[np.bool_], tau: float) -> float:
-    """The share of known queries that are accepted with the right place."""
-    return float(np.mean((known >= tau) & correct)) if known.size else math.nan
-
-
 def _reliability(known: NDArray[np.float64], correct: NDArray[np.bool_], open_set: NDArray[np.float64]) -> Reliability:
     """How well the probabilities agree with what came true; the answer to an open-set query is never right."""
     probabilities = np.clip(np.concatenate([known, open_set]), 0, 1)
     outcomes = np.concatenate([correct, np.zeros(len(open_set), dtype=bool)])
     return metrics.reliability(probabilities, outcomes)
-
-
-def _seen(found: Neighbors, codes: NDArray[np.int64], rule: Rule) -> Neighbors:
-    """The hits that a rule wants to see, of rankings of the whole gallery."""
-    if rule.labelled_only:
-        keep, queries = codes[found.ids] >= 0, len(found.ids)
-        found = Neighbors(found.ids[keep].reshape(queries, -1), found.similarities[keep].reshape(queries, -1))
-    return Neighbors(found.ids[:, : rule.hits], found.similarities[:, : rule.hits])
-
-
-def _retrieval(results: Sequence[QueryResult]) -> dict[str, float]:
-    ranks = [result.positive_ranks for result in results if result.open_set is False]
-    return {
-        **{f"recall@{k}": metrics.recall_at_k(ranks, k) for k in (1, 5, 10)},
-        "map": metrics.mean_average_precision(ranks),
-    }
 
 
 class _Stopwatch:

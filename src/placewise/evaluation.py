@@ -5,59 +5,69 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import NDArray
 
+from placewise.core import Hit
 from placewise.files import write_atomically
 from placewise.openset import calibration_to_json
+from placewise.scoring.predictions import NOTHING, Prediction, ranks_among
+from placewise.scoring.wording import AT_TAU
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
-
-    from placewise.core import Hit, ModelCard, Photo
+    from placewise.core import ModelCard, Photo
+    from placewise.doctor import Examination
     from placewise.embed import Failure
     from placewise.metrics import Interval, OpenSetCounts, Reliability, RiskCoverage
     from placewise.openset import Calibration
+    from placewise.scoring.scores import Outcomes, Scores
+    from placewise.scoring.truth import Truth
+
+
+HITS = 10
+"""Hits shown of each query: as many as Recall@10 and a reader of the report want to see."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """What was answered to one query: enough to score it and to show it.
+    """What was answered to one query: enough to show it.
 
     Attributes:
         query: the query photo.
-        open_set: whether its place is missing from the gallery; None where it has no place label.
+        open_set: whether UNKNOWN is right; None where nothing is known of it.
         hits: the first `HITS` gallery photos, best first.
+        relevant: for each of them, whether it is right.
         positive_ranks: the 1-based ranks of all its positives, ascending.
-        confidence: what tau is compared with; -1, below every tau, where no hit has a place.
+        confidence: what tau is compared with; -1, below every tau, where there was nothing to compare.
         place: what would be answered: the place of the best hit that has one.
+        correct: whether that hit is right.
         reason: why it was accepted or not, in one line.
-        first_right: the best hit that is a positive, at the first of the positive ranks; None where it was not kept.
+        first_right: the best hit that is right, at the first of the positive ranks; None where there is none.
+        junk: for each of the hits, whether it counts neither for nor against.
     """
 
     query: Photo
     open_set: bool | None
     hits: tuple[Hit, ...]
+    relevant: tuple[bool, ...]
     positive_ranks: NDArray[np.int64]
     confidence: float
     place: str | None
+    correct: bool
     reason: str
     first_right: Hit | None = None
+    junk: tuple[bool, ...] = ()
 
     @property
     def similarity(self) -> float:
-        """The best hit's."""
-        return self.hits[0].similarity
-
-    @property
-    def correct(self) -> bool:
-        """Whether the place that would be answered is the query's."""
-        return self.query.place is not None and self.place == self.query.place
+        """The best hit's; -1 where there is none."""
+        return self.hits[0].similarity if self.hits else NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +78,10 @@ class Evaluation:
         records: usable photos of the source.
         gallery: embedded gallery photos.
         card: the model.
-        tau: the threshold of ``counts`` and ``wrong_place_rate``.
-        calibration: how the gallery calibrated itself; None where a fixed tau was asked for.
+        tau: the threshold of ``counts`` and ``wrong_place_rate``; NaN where nothing is decided.
+        calibration: how the gallery calibrated itself; None where it did not.
         results: one per embedded query, in manifest order.
-        retrieval: ``recall@1``, ``recall@5``, ``recall@10``, ``map``.
+        retrieval: ``recall@1``, ``recall@5``, ``recall@10``, and what else the protocol reports.
         counts: decisions at tau.
         open_set: ``wrong_place_rate`` and ``known_accepted_right`` at tau, and the metrics that need no threshold.
         sweep: decisions at other thresholds of the best similarity.
@@ -82,8 +92,10 @@ class Evaluation:
         seconds: wall time of each stage.
         computed: photos the network was run for; the others came from the cache.
         failures: photos that could not be embedded.
-        protocol: what counts as right, in one line.
-        intervals: what each metric may be on other places, by the metric's name.
+        protocol: its spelling and what it counts as right, in one line.
+        intervals: what each metric may be, by the name that the metric has in ``retrieval`` and ``open_set``.
+        scores: where those numbers come from: counts, and what came of each query.
+        examination: what the doctor found in the photos; None where it was not asked.
     """
 
     records: int
@@ -102,18 +114,67 @@ class Evaluation:
     seconds: dict[str, float]
     computed: int
     failures: tuple[Failure, ...]
-    protocol: str = "place labels"
-    intervals: dict[str, Interval] = field(default_factory=dict)
+    protocol: str
+    intervals: dict[str, Interval]
+    scores: Scores
+    examination: Examination | None = None
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Every metric by its name; those of decisions only where there are any."""
+        decided = not math.isnan(self.tau)
+        rates = {name: value for name, value in counts_json(self.counts).items() if name in AT_TAU}
+        values = {**self.retrieval, **rates, **self.open_set}
+        return {name: value for name, value in values.items() if decided or name not in AT_TAU}
+
+    @property
+    def photos(self) -> int:
+        """How many were embedded, or found in the cache; those of a sequence that asks its own past count once."""
+        return self.gallery + sum(result.query.split == "query" for result in self.results)
 
     @property
     def open_set_queries(self) -> int:
-        """Queries whose place is not in the gallery."""
+        """Queries to which UNKNOWN is right."""
         return sum(result.open_set is True for result in self.results)
 
     @property
     def unlabelled_queries(self) -> int:
-        """Queries without a place label: answered, not scored."""
+        """Queries of which nothing is known: answered, not scored."""
         return sum(result.open_set is None for result in self.results)
+
+
+def results_of(predicted: Sequence[Prediction], truth: Truth) -> tuple[QueryResult, ...]:
+    """The predictions with the photos that they name."""
+    judged = truth.evaluated | truth.open_set
+    return tuple(
+        _result(truth, number, one, open_set=bool(truth.open_set[number]) if judged[number] else None)
+        for number, one in enumerate(predicted)
+    )
+
+
+def _result(truth: Truth, number: int, one: Prediction, *, open_set: bool | None) -> QueryResult:
+    shown, positives = one.rows[: one.hits(HITS)], truth.positives[number]
+    hits = zip(shown.tolist(), one.similarities.tolist(), strict=False)
+    return QueryResult(
+        query=truth.queries[number],
+        open_set=open_set,
+        hits=tuple(Hit(truth.gallery[row], similarity) for row, similarity in hits),
+        relevant=tuple(np.isin(shown, positives).tolist()),
+        positive_ranks=ranks_among(one, positives),
+        confidence=one.confidence,
+        place=truth.gallery[one.answer].place if one.answer >= 0 else None,
+        correct=one.answer >= 0 and bool(np.isin(one.answer, positives)),
+        reason=one.reason,
+        first_right=_first_right(truth, one, positives),
+        junk=tuple(np.isin(shown, truth.junk[number]).tolist()),
+    )
+
+
+def _first_right(truth: Truth, one: Prediction, positives: NDArray[np.int64]) -> Hit | None:
+    right = np.flatnonzero(np.isin(one.rows, positives))
+    if not right.size:
+        return None
+    return Hit(truth.gallery[int(one.rows[right[0]])], float(one.similarities[right[0]]))
 
 
 def save_answers(results: Sequence[QueryResult], path: Path) -> None:
@@ -153,7 +214,7 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
     open_set = {
         "tau": evaluation.tau,
         "confidence": "probability" if evaluation.reliability else "similarity",
-        **_counts_json(evaluation.counts),
+        **decisions_json(evaluation),
         **evaluation.open_set,
     }
     document = {
@@ -173,20 +234,60 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
             "dim": evaluation.card.dim,
             "fingerprint": evaluation.card.fingerprint,
         },
-        "protocol": "place",
-        "retrieval": evaluation.retrieval,
+        **scores_json(evaluation.scores),
         "open_set": open_set,
         "calibration": None if calibration is None else calibration_json(calibration),
-        "tau_sweep": [{"tau": tau, **_counts_json(at_tau)} for tau, at_tau in evaluation.sweep],
+        "tau_sweep": [{"tau": tau, **counts_json(at_tau)} for tau, at_tau in evaluation.sweep],
         "rate_sweep": [
-            {"wanted": rate, **_counts_json(at_tau), "known_accepted_right": right}
+            {"wanted": rate, **counts_json(at_tau), "known_accepted_right": right}
             for rate, at_tau, right in evaluation.choices
         ],
         "reliability": None if evaluation.reliability is None else _reliability_json(evaluation.reliability),
+        "findings": None if evaluation.examination is None else evaluation.examination.counts,
         "embedded": evaluation.computed,
         "seconds": evaluation.seconds,
     }
     return {key: _without_nan(part) for key, part in document.items()}
+
+
+def scores_json(scores: Scores) -> dict[str, object]:
+    """What any predictions score: what `evaluate` and `score` have in common, and all that `compare` needs."""
+    outcomes = scores.outcomes
+    document: dict[str, object] = {
+        "protocol": scores.protocol.spelled,
+        "right": scores.protocol.law,
+        "counts": scores.counts,
+        "groups": {"unit": outcomes.groups.unit, "count": len(np.unique(outcomes.groups.codes))},
+        "retrieval": scores.retrieval,
+        "open_set": {
+            "tau": scores.tau,
+            **(counts_json(scores.decisions) if scores.decisions else {}),
+            **scores.open_set,
+        },
+        "intervals": {name: [interval.low, interval.high] for name, interval in scores.intervals.items()},
+        "queries": _outcomes_json(outcomes),
+    }
+    return {key: _without_nan(part) for key, part in document.items()}
+
+
+def _outcomes_json(outcomes: Outcomes) -> list[dict[str, object]]:
+    """One object a query; Recall@K follows from its first positive's rank, means from its values."""
+    values = {name: column.tolist() for name, column in outcomes.values.items() if not name.startswith("recall@")}
+    return [
+        {
+            "query": outcomes.queries[row],
+            "place": outcomes.places[row],
+            "group": int(outcomes.groups.codes[row]),
+            "evaluated": bool(outcomes.evaluated[row]),
+            "positives": positives if positives >= 0 else None,
+            "open_set": bool(outcomes.open_set[row]) if positives >= 0 else None,
+            "first_positive_rank": int(outcomes.first_rank[row]) or None,
+            "confidence": float(outcomes.confidence[row]) if np.isfinite(outcomes.confidence[row]) else None,
+            "correct": bool(outcomes.correct[row]),
+            "values": {name: column[row] for name, column in values.items()},
+        }
+        for row, positives in enumerate(outcomes.positives.tolist())
+    ]
 
 
 def calibration_json(calibration: Calibration) -> dict[str, object]:
@@ -210,7 +311,14 @@ def _reliability_json(reliability: Reliability) -> list[dict[str, object]]:
     ]
 
 
-def _counts_json(counts: OpenSetCounts) -> dict[str, float]:
+def decisions_json(evaluation: Evaluation) -> dict[str, float]:
+    """Its decisions at tau; NaN where nothing is decided."""
+    counts = counts_json(evaluation.counts)
+    return dict.fromkeys(counts, math.nan) if math.isnan(evaluation.tau) else counts
+
+
+def counts_json(counts: OpenSetCounts) -> dict[str, float]:
+    """Decisions at one tau: counts and rates."""
     return {
         "unknown_precision": counts.unknown_precision,
         "unknown_recall": counts.unknown_recall,

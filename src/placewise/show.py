@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from placewise.columns import embedded, share, table
 from placewise.models.digests import check_of
+from placewise.show_scores import contest_text, evaluation_text
+
+__all__ = ["contest_text", "evaluation_text"]
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,21 +17,8 @@ if TYPE_CHECKING:
     from placewise.core import Answer, ModelCard
     from placewise.demo import Demo
     from placewise.doctor import Examination
-    from placewise.evaluation import Evaluation
     from placewise.indexing import Indexed
     from placewise.openset import Calibration
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned by spaces, so that the text can be cut, pasted and grepped."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
-def _figure(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 def megabytes(size_bytes: int | None) -> str:
@@ -103,14 +93,10 @@ def indexed_text(indexed: Indexed, path: Path, held: int) -> str:
     return (
         f"{indexed.added} added, {indexed.updated} updated, {indexed.moved} moved, {indexed.relabelled} relabelled, "
         f"{indexed.unchanged} unchanged, {indexed.removed} removed, {len(indexed.failures)} failed; "
-        f"{_embedded(indexed.computed)}\n"
+        f"{embedded(indexed.computed)}\n"
         f"{path} holds {held} photos"
         + (f", {indexed.foreign} of them not in this source's gallery" if indexed.foreign else "")
     )
-
-
-def _embedded(computed: int) -> str:
-    return f"embedded {computed} photos" if computed else "nothing had to be embedded"
 
 
 def pairs(document: Mapping[str, object]) -> str:
@@ -168,10 +154,10 @@ def calibration_text(calibration: Calibration, path: Path) -> str:
                 ("Calibration", ""),
                 ("confidence", _confidence_text(calibration)),
                 ("tau", f"{calibration.tau:.4f}"),
-                ("wanted false-accept rate", _share(calibration.false_accept_rate)),
+                ("wanted false-accept rate", share(calibration.false_accept_rate)),
                 ("promise", calibration.promise),
-                ("known, right place", f"{_share(calibration.known_accepted)} expected to be accepted"),
-                ("known, wrong place", f"{_share(calibration.known_wrong)} expected to be accepted"),
+                ("known, right place", f"{share(calibration.known_accepted)} expected to be accepted"),
+                ("known, wrong place", f"{share(calibration.known_wrong)} expected to be accepted"),
             ]
         ),
         table(
@@ -179,10 +165,10 @@ def calibration_text(calibration: Calibration, path: Path) -> str:
                 ("wanted rate", "tau", "expected rate", "known accepted, right"),
                 *(
                     (
-                        _share(choice.false_accept_rate),
+                        share(choice.false_accept_rate),
                         f"{choice.tau:.4f}",
-                        _share(choice.expected_rate),
-                        _share(choice.known_accepted),
+                        share(choice.expected_rate),
+                        share(choice.known_accepted),
                     )
                     for choice in calibration.choices
                 ),
@@ -190,16 +176,10 @@ def calibration_text(calibration: Calibration, path: Path) -> str:
         ),
     ]
     if calibration.confusions:
-        heading = f"Mixed up if 95 % of known queries were accepted (rate {_share(calibration.rate_at_95)})"
+        heading = f"Mixed up if 95 % of known queries were accepted (rate {share(calibration.rate_at_95)})"
         pairs = [(" - ".join(pair.places), f"{pair.photos} photos") for pair in calibration.confusions]
         parts.append(table([(heading, ""), *pairs]))
     return "\n\n".join([*parts, *(f"note: {note}" for note in calibration.notes)])
-
-
-def _share(value: float | None) -> str:
-    from placewise.openset import percent
-
-    return "-" if value is None or math.isnan(value) else percent(value)
 
 
 def _confidence_text(calibration: Calibration) -> str:
@@ -211,99 +191,6 @@ def _confidence_text(calibration: Calibration) -> str:
     if calibration.confidence:
         return "probability, from the best similarity: more evidence was not better here"
     return "the best similarity"
-
-
-def evaluation_text(evaluation: Evaluation) -> str:
-    """What ``evaluate`` prints: the dataset, then the tables of the original design and the sweep."""
-    counts, card, measured = evaluation.counts, evaluation.card, evaluation.open_set
-    seconds = ", ".join(f"{stage.replace('_', ' ')} {value:.2f} s" for stage, value in evaluation.seconds.items())
-    unlabelled = f", {evaluation.unlabelled_queries} unlabelled" if evaluation.unlabelled_queries else ""
-    dataset = (
-        f"{evaluation.records} records: {evaluation.gallery} gallery, {len(evaluation.results)} queries "
-        f"({evaluation.open_set_queries} open-set{unlabelled})"
-    )
-    run = f"model {card.name}, {card.dim}-D, {card.fingerprint[:8]}; {_embedded(evaluation.computed)}; {seconds}"
-    return "\n\n".join(
-        (
-            f"{dataset}\n{run}",
-            table(
-                [
-                    ("Quantitative results", ""),
-                    ("Recall@1", _figure(evaluation.retrieval["recall@1"])),
-                    ("Recall@5", _figure(evaluation.retrieval["recall@5"])),
-                    ("Recall@10", _figure(evaluation.retrieval["recall@10"])),
-                    ("mAP", _figure(evaluation.retrieval["map"])),
-                ]
-            ),
-            table(
-                [
-                    (f"Open-set performance at tau {evaluation.tau:.4g} on the {_confidence_of(evaluation)}", ""),
-                    ("UNKNOWN precision", _figure(counts.unknown_precision)),
-                    ("UNKNOWN recall", _figure(counts.unknown_recall)),
-                    ("UNKNOWN F1", _figure(counts.unknown_f1)),
-                    ("false positives", f"{counts.false_positives} known queries answered UNKNOWN"),
-                    ("false negatives", f"{counts.false_negatives} open-set queries answered KNOWN"),
-                    *((label, _figure(measured[key])) for key, label in _OPEN_SET if key in measured),
-                ]
-            ),
-            *([_calibrated_text(evaluation)] if evaluation.calibration else []),
-            table(
-                [
-                    ("tau on similarity", "precision", "recall", "F1", "false positives", "false negatives"),
-                    *(
-                        (
-                            f"{tau:.2f}",
-                            _figure(at_tau.unknown_precision),
-                            _figure(at_tau.unknown_recall),
-                            _figure(at_tau.unknown_f1),
-                            str(at_tau.false_positives),
-                            str(at_tau.false_negatives),
-                        )
-                        for tau, at_tau in evaluation.sweep
-                    ),
-                ]
-            ),
-        )
-    )
-
-
-_OPEN_SET = (
-    ("known_accepted_right", "known, right place"),
-    ("wrong_place_rate", "wrong-place rate"),
-    ("auroc", "AUROC"),
-    ("fpr95", "FPR95, of open-set"),
-    ("fpr95_open_set", "FPR95, of known"),
-    ("oscr", "OSCR"),
-    ("gap", "GAP"),
-    ("aurc", "AURC"),
-    ("ece", "ECE"),
-)
-"""The open-set metrics, and what they are called in a table."""
-
-
-def _confidence_of(evaluation: Evaluation) -> str:
-    return "probability" if evaluation.reliability else "best similarity"
-
-
-def _calibrated_text(evaluation: Evaluation) -> str:
-    """What the gallery promised of itself, beside what came true."""
-    calibration = evaluation.calibration
-    assert calibration is not None  # noqa: S101  # only asked for then
-    expected = {choice.false_accept_rate: choice for choice in calibration.choices}
-    rows = [("wanted rate", "tau", "expected rate", "achieved rate", "known accepted, right")]
-    for rate, counts, right in evaluation.choices:
-        choice = expected[rate]
-        rows.append(
-            (
-                _share(rate),
-                f"{choice.tau:.4f}",
-                _share(choice.expected_rate),
-                _share(counts.false_accept_rate),
-                _share(right),
-            )
-        )
-    lines = [f"Calibrated on the gallery alone: {calibration.promise}", table(rows)]
-    return "\n".join([*lines, *(f"note: {note}" for note in calibration.notes)])
 
 
 def demo_text(result: Demo) -> str:

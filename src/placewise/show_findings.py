@@ -7,10 +7,10 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from placewise.cleaning import leaves_nothing
+from placewise.columns import table
 from placewise.doctor import BY_NAME
 from placewise.manifest import dropped_path, free_path
 from placewise.page import plain, short
-from placewise.show import table
 from placewise.splitting import known_queries
 from placewise.survey import SEVERITIES, by_severity
 

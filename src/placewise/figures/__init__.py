@@ -9,10 +9,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from placewise import metrics
+from placewise.evaluation import to_json
+from placewise.figures.disagreements import Disagreement, disagreements_of
 from placewise.figures.ground import Ground, ground_of
 from placewise.figures.histograms import Histogram, histogram_of
+from placewise.figures.offsets import Offsets, offsets_of
 from placewise.figures.outcomes import MISTAKES, Outcome, outcome
+from placewise.figures.panels import Panel, Shown, hits_shown, panels_of
 from placewise.figures.places import Confusion, Matrix, PlaceRow, confusions_of, matrix_of, place_rows
 from placewise.metrics import Curve
 
@@ -23,15 +29,23 @@ if TYPE_CHECKING:
 __all__ = [
     "MISTAKES",
     "Confusion",
+    "Disagreement",
     "Figures",
     "Ground",
     "Histogram",
     "Matrix",
+    "Offsets",
     "Outcome",
+    "Panel",
     "PlaceRow",
+    "Shown",
+    "disagreements_of",
+    "evaluation_json",
     "figures_json",
     "figures_of",
+    "hits_shown",
     "outcome",
+    "panels_of",
 ]
 
 LAST_K = 25
@@ -46,18 +60,20 @@ class Figures:
     """What is drawn and listed of an evaluation. A curve without points is one that is not defined.
 
     Attributes:
-        recall: Recall@K against K.
+        recall: Recall@K against K, of the queries that are evaluated.
         roc: known queries accepted against open-set queries accepted.
         oscr: known queries accepted with their place against open-set queries accepted.
         answers: precision against recall of the accepted answers.
         unknown: precision against recall of UNKNOWN.
         risk: the share of accepted answers that are wrong against the share of queries accepted.
         confidence: of known queries whose place would be right, of others, and of open-set ones.
-        similarity: likewise, of the best hit.
-        places: one a place of a query, those of the gallery first, the worst first.
-        confusions: what was answered instead of the right thing, the most frequent first.
-        matrix: what was answered to the queries of each place; None where there are too many places to read it.
+        similarity: likewise, of the best hit, where there is one.
+        places: one a place of a query, those of the gallery first, the worst first; none where queries have no labels.
+        confusions: what was answered instead of the right thing, the most frequent first; none where labels do not say
+            what is right, or nothing is decided.
+        matrix: what was answered to the queries of each place; None there, and where it would be too large to read.
         ground: where photos were taken and where answers point; None where that is not known.
+        offsets: how far off the best hits are; None where that is not known.
     """
 
     recall: Curve
@@ -72,6 +88,7 @@ class Figures:
     confusions: tuple[Confusion, ...]
     matrix: Matrix | None
     ground: Ground | None
+    offsets: Offsets | None
 
 
 def figures_of(evaluation: Evaluation, source: Source) -> Figures:
@@ -81,9 +98,11 @@ def figures_of(evaluation: Evaluation, source: Source) -> Figures:
         evaluation: what `placewise.evaluate.evaluate_source` returned.
         source: its photos, for the positions of the gallery.
     """
-    results, tau = evaluation.results, evaluation.tau
+    results, tau, outcomes = evaluation.results, evaluation.tau, evaluation.scores.outcomes
+    first = outcomes.first_rank[outcomes.evaluated].tolist()  # junk is out of the way there
+    ranks = [np.array([rank] if rank else [], dtype=np.int64) for rank in first]
+    decided = evaluation.scores.protocol.labelled and not math.isnan(tau)
     known = [result for result in results if result.open_set is False]
-    ranks = [result.positive_ranks for result in known]
     confidences = [result.confidence for result in known]
     correct = [result.correct for result in known]
     open_set = [result.confidence for result in results if result.open_set]
@@ -97,12 +116,18 @@ def figures_of(evaluation: Evaluation, source: Source) -> Figures:
         confidence=histogram_of(
             results, lambda result: result.confidence, limits=(0.0, 1.0) if evaluation.reliability else None
         ),
-        similarity=histogram_of(results, lambda result: result.similarity),
+        similarity=histogram_of([result for result in results if result.hits], lambda result: result.similarity),
         places=place_rows(results, tau),
-        confusions=confusions_of(results, tau),
-        matrix=matrix_of(results, tau),
+        confusions=confusions_of(results, tau) if decided else (),
+        matrix=matrix_of(results, tau) if decided else None,
         ground=ground_of(results, tau, source),
+        offsets=offsets_of(results),
     )
+
+
+def evaluation_json(evaluation: Evaluation, source: Source) -> dict[str, object]:
+    """The evaluation as one JSON document, with the numbers that a report draws; what is undefined is null."""
+    return {**to_json(evaluation), **figures_json(figures_of(evaluation, source))}
 
 
 def figures_json(figures: Figures) -> dict[str, object]:
@@ -125,6 +150,15 @@ def figures_json(figures: Figures) -> dict[str, object]:
             {"place": pair.place, "answered": pair.answered, "open_set": pair.open_set, "queries": pair.queries}
             for pair in figures.confusions
         ],
+        "metres_off": None if figures.offsets is None else _offsets_json(figures.offsets),
+    }
+
+
+def _offsets_json(offsets: Offsets) -> dict[str, object]:
+    return {
+        "queries": offsets.queries,
+        "median": offsets.median_m,
+        "within": [{"metres": reach, "share": share} for reach, share in offsets.within],
     }
 
 

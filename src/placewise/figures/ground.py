@@ -62,12 +62,13 @@ def ground_of(results: Sequence[QueryResult], tau: float, source: Source) -> Gro
 
     Args:
         results: the queries.
-        tau: below it an answer is UNKNOWN.
+        tau: below it an answer is UNKNOWN; NaN where nothing is decided.
         source: the photos of the gallery.
     """
-    photos = [*source.of("gallery"), *(result.query for result in results)]
+    searched, asking = source.of("gallery"), tuple(result.query for result in results)
+    photos = dict.fromkeys((*searched, *asking))  # a sequence that asks its own past has each photo on both sides
     placed = [(photo, photo.position) for photo in photos if photo.position is not None]
-    if len({photo.split for photo, _ in placed}) < 2:
+    if not all(any(photo.position for photo in side) for side in (searched, asking)):
         return None
     at = dict(zip((photo for photo, _ in placed), on_plane([position for _, position in placed]), strict=True))
     spots = [
@@ -75,13 +76,18 @@ def ground_of(results: Sequence[QueryResult], tau: float, source: Source) -> Gro
             result.query,
             at[result.query],
             outcome(result, tau),
-            at.get(result.hits[0].photo) if outcome(result, tau) in MISTAKES and not result.correct else None,
+            at.get(result.hits[0].photo) if result.hits and _is_elsewhere(result, tau) else None,
         )
         for result in results
         if result.query in at
     ]
-    gallery = [at[photo] for photo, _ in placed if photo.split == "gallery"]
+    gallery = [at[photo] for photo in searched if photo in at]
     return Ground(np.array(gallery, dtype=np.float64), tuple(spots), len(photos) - len(placed))
+
+
+def _is_elsewhere(result: QueryResult, tau: float) -> bool:
+    """Whether it is a mistake, and its place would not be right."""
+    return outcome(result, tau) in MISTAKES and not result.correct
 
 
 def on_plane(positions: Sequence[Position]) -> list[tuple[float, float]]:

@@ -73,7 +73,7 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
 
 def _edges(limits: tuple[float, float]) -> NDArray[np.float64]:
     """The narrowest bins of a round width that are few enough, within the limits or a little beyond."""
-    low, high = limits
-    width = next((width for width in _WIDTHS if (high - low) / width <= _BINS), _WIDTHS[-1])
-    first, last = math.floor(low / width + 1e-9), math.ceil(high / width - 1e-9)
+    ends = {width: (math.floor(limits[0] / width + 1e-9), math.ceil(limits[1] / width - 1e-9)) for width in _WIDTHS}
+    width = next((width for width, (first, last) in ends.items() if last - first <= _BINS), _WIDTHS[-1])
+    first, last = ends[width]
     return np.asarray(np.arange(first, last + 1) * width, dtype=np.float64)

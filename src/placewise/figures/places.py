@@ -31,8 +31,8 @@ class PlaceRow:
         queries: how many.
         recall_at_1: share with a positive on top; NaN for an open-set place.
         map: mean average precision over all positives; NaN for an open-set place.
-        accepted: queries answered KNOWN.
-        accepted_right: queries answered with this place.
+        accepted: queries answered KNOWN; None where nothing is decided.
+        accepted_right: queries answered KNOWN and right; None likewise.
         confused_with: the other place that would most often be answered, whatever tau; None where there is none.
         confused: how often.
     """
@@ -42,8 +42,8 @@ class PlaceRow:
     queries: int
     recall_at_1: float
     map: float
-    accepted: int
-    accepted_right: int
+    accepted: int | None
+    accepted_right: int | None
     confused_with: str | None
     confused: int
 
@@ -133,16 +133,16 @@ def _by_place(results: Sequence[QueryResult]) -> dict[tuple[str, bool], list[Que
 def _row(place: str, asked: Sequence[QueryResult], tau: float, *, open_set: bool) -> PlaceRow:
     ranks = [result.positive_ranks for result in asked]
     accepted = [result for result in asked if result.confidence >= tau]
-    others = Counter(result.place for result in asked if result.place is not None and not result.correct)
-    confused_with, confused = min(others.items(), key=lambda item: (-item[1], item[0]), default=(None, 0))
+    others = Counter(result.place for result in asked if result.place not in {None, place} and not result.correct)
+    confused_with, confused = min(others.items(), key=lambda item: (-item[1], str(item[0])), default=(None, 0))
     return PlaceRow(
         place=place,
         open_set=open_set,
         queries=len(asked),
         recall_at_1=math.nan if open_set else metrics.recall_at_k(ranks, 1),
         map=math.nan if open_set else metrics.mean_average_precision(ranks),
-        accepted=len(accepted),
-        accepted_right=sum(result.correct for result in accepted),
+        accepted=None if math.isnan(tau) else len(accepted),
+        accepted_right=None if math.isnan(tau) else sum(result.correct for result in accepted),
         confused_with=confused_with,
         confused=confused,
     )
@@ -150,5 +150,5 @@ def _row(place: str, asked: Sequence[QueryResult], tau: float, *, open_set: bool
 
 def _worst_first(row: PlaceRow) -> tuple[bool, float, float, str]:
     if row.open_set:
-        return True, -row.accepted / row.queries, 0.0, row.place
+        return True, -(row.accepted or 0) / row.queries, 0.0, row.place
     return False, row.recall_at_1, row.map, row.place

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from placewise.errors import OptionError
 from placewise.metrics.confidences import as_confidences, as_outcomes
 from placewise.metrics.open_set import steps
-from placewise.metrics.retrieval import Ranks
+from placewise.metrics.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -158,27 +158,36 @@ def fpr95_open_set(known: ArrayLike, open_set: ArrayLike) -> float:
     return float(np.mean(known <= np.sort(open_set)[flagged - 1]))
 
 
-def gap(known: ArrayLike, correct: ArrayLike, open_set: ArrayLike) -> float:
-    """Global average precision, or micro-AP, of the Google Landmarks recognition challenges.
+def ccr_at_fpr(known: ArrayLike, correct: ArrayLike, open_set: ArrayLike, fpr: float) -> float:
+    """The correct-classification rate at a false-positive rate: the point of the OSCR curve (Dhamija et al., 2018).
 
-    One prediction a query, all queries in one list by descending confidence: GAP = (1/N) Σ_i P(i) · correct(i), where
-    P(i) is the precision of the first i predictions and N the number of known queries. An open-set query is never
-    right, so it lowers P(i). Queries of one confidence are one step: each has the precision at the step's end, and
-    their order does not matter.
+    The largest share of the known queries that is accepted with the right place at a tau that accepts at most the share
+    ``fpr`` of the open-set ones. OpenOOD's ``ccr_fpr`` allows one open-set query fewer where ``fpr`` is met exactly.
 
     Args:
         known: confidences of the known queries, ``(N,)``.
-        correct: whether each one's place is right, ``(N,)`` bool.
+        correct: whether each one's best hit shows its place, ``(N,)`` bool.
         open_set: confidences of the open-set queries, ``(M,)``.
+        fpr: from 0 to 1.
 
-    >>> round(gap([0.9, 0.5], [True, True], [0.7]), 4)
-    0.8333
+    Raises:
+        OptionError: if fpr is no share.
+
+    >>> ccr_at_fpr([0.9, 0.8, 0.6], [True, False, True], [0.7, 0.1], 0.0)
+    0.3333333333333333
     """
-    known = as_confidences(known)
-    if not known.size:
+    known, open_set = as_confidences(known), as_confidences(open_set)
+    right = known[as_outcomes(correct, known.size)]
+    if not 0 <= fpr <= 1:
+        message = f"fpr must be between 0 and 1, got {fpr}"
+        raise OptionError(message)
+    if not (known.size and open_set.size):
         return math.nan
-    accepted, right, _ = steps(known, correct, open_set)
-    return float(np.sum(right / accepted * np.diff(right, prepend=0))) / known.size
+    shares = np.arange(open_set.size + 1) / open_set.size  # compared as they are rounded, so that 29 of 100 is 0.29
+    allowed = int(np.searchsorted(shares, fpr, side="right")) - 1
+    if allowed == open_set.size:
+        return right.size / known.size
+    return int(np.sum(right > np.sort(open_set)[open_set.size - 1 - allowed])) / known.size
 
 
 def steps(

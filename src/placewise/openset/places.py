@@ -57,17 +57,18 @@ class Places:
         return cls(rank[codes].astype(np.int64), tuple(names[number] for number in order), unit)
 
     @classmethod
-    def of_positions(cls, degrees: NDArray[np.float64]) -> Self:
+    def of_positions(cls, degrees: NDArray[np.float64], *, spot_m: float = APART_M / 2) -> Self:
         """Photos that were taken near one another show the same place.
 
         Args:
             degrees: ``(N, 2)`` WGS84 latitude and longitude; NaN where there is none.
+            spot_m: how far from the first photo of a place the others may be.
         """
         points = points_of(degrees)
         codes = np.full(len(degrees), -1, dtype=np.int64)
         there = np.flatnonzero(~np.isnan(points).any(axis=1))
         _, first, cell = np.unique(np.floor(points[there] / MATCH_M), axis=0, return_index=True, return_inverse=True)
-        centres = _gathered(points[there][first])
+        centres = _gathered(points[there][first], spot_m)
         codes[there] = centres[cell]
         named = there[first[np.unique(centres, return_index=True)[1]]]
         return cls(codes, tuple(f"{lat:.5f},{lon:.5f}" for lat, lon in degrees[named]), "position", points)
@@ -107,12 +108,11 @@ def points_of(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
     return _EARTH_M * points
 
 
-def _gathered(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """A number for each point, the same for those near one of them: each is within `APART_M` / 2 of the first.
+def _gathered(points: NDArray[np.float64], radius: float) -> NDArray[np.int64]:
+    """A number for each point, the same for those near one of them: each is within a radius of the first.
 
     It only says which photos depend on one another; what matches is decided by distance.
     """
-    radius = APART_M / 2
     centres: dict[tuple[int, ...], list[int]] = {}
     numbers = np.empty(len(points), dtype=np.int64)
     count = 0

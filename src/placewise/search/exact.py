@@ -22,7 +22,7 @@ _BLOCK_VALUES = 1 << 24
 _CACHE_VALUES = 1 << 18
 """Values converted at a time: 1 MiB of float32, which stays in a core's cache until it is multiplied."""
 
-_ROUNDING = np.float32(1e-5)
+ROUNDING = np.float32(1e-5)
 """More than the error of a float32 product of two unit vectors of a few thousand dimensions."""
 
 _GROWTH = 1.25
@@ -120,7 +120,7 @@ class ExactSearcher:
         for start in range(0, len(queries) if k else 0, step):
             block = queries[start : start + step]
             for number, near in enumerate(_products(block, state.matrix, rows), start):
-                chosen = _candidates(near, k)
+                chosen = nearest(near, k)
                 chosen = chosen if rows is None else rows[chosen]
                 exact = score(state.matrix, chosen, queries[number])
                 order = np.argsort(-exact, kind="stable")[:k]
@@ -198,9 +198,9 @@ def _blocks(count: int, dim: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, count, step))
 
 
-def _candidates(near: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+def nearest(near: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """The rows, ascending, that can be among the k most similar ones, given similarities with rounding errors."""
     if k >= near.size:
         return np.arange(near.size)
     smallest = np.partition(near, near.size - k)[near.size - k]
-    return np.flatnonzero(near >= smallest - _ROUNDING)
+    return np.flatnonzero(near >= smallest - ROUNDING)

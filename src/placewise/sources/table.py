@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -109,22 +110,25 @@ def _pairs(columns: Mapping[str, str]) -> str:
     return ",".join(f"{ours}={theirs}" for ours, theirs in columns.items())
 
 
-def table(path: Path, bad_rows: list[Finding]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def table(path: Path, bad_rows: list[Finding] | None = None) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header in lower case, and each row that is not blank with the number of its first line.
 
-    ``bad_rows`` learns of rows with a cell that is too long to be read.
+    ``bad_rows`` learns of rows with a cell that is too long for a photo's row; without it cells may have any length.
     """
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    text = _text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, list[str]]] = []
     line = 1
     while True:
         try:
-            row = next(reader)
+            with long_cells(len(text) if bad_rows is None else 0):
+                row = next(reader)
         except StopIteration:
             break
         except csv.Error as error:
             too_long = str(error).startswith("field larger")
-            if too_long and rows and reader.line_num == line:  # else a quote may be open, and hide all that follows
+            # Where the row spans lines a quote may be open, and hide all that follows.
+            if too_long and bad_rows is not None and rows and reader.line_num == line:
                 detail = f"a cell must have at most {csv.field_size_limit()} characters; correct or remove the row"
                 bad_rows.append(bad_row("", f"line {line}: {detail}"))
                 line = reader.line_num + 1
@@ -135,6 +139,17 @@ def table(path: Path, bad_rows: list[Finding]) -> tuple[list[str], list[tuple[in
             rows.append((line, row))
         line = reader.line_num + 1
     return [name.strip().lower() for name in rows[0][1]] if rows else [], rows[1:]
+
+
+@contextmanager
+def long_cells(length: int) -> Iterator[None]:
+    """Let cells be as long as a text that is in memory already; the limit of ``csv`` is for all of the process."""
+    limit = csv.field_size_limit()
+    csv.field_size_limit(max(limit, length))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _text(path: Path) -> str:

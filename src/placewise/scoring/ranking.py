@@ -1,0 +1,207 @@
+"""Embeddings → predictions: first hits by partial selection, the rank of every other photo that matters by counting.
+
+The order is that of `placewise.search.ExactSearcher`: by similarity summed in float64 and rounded to float32, ties by
+row. A matrix product proposes; what its rounding could change is computed exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from placewise.core import Embeddings
+from placewise.openset import Places, Rule
+from placewise.scoring.predictions import NOTHING, TOP, Prediction
+from placewise.scoring.truth import Rows, Truth
+from placewise.search.exact import ROUNDING, nearest, score
+
+_BLOCK_VALUES = 1 << 24
+"""Similarities held at a time: 64 MiB of float32."""
+
+_FEW = 12
+"""Up to so many photos, comparing each with all similarities is faster than sorting these."""
+
+
+class _Ranked(NamedTuple):
+    """One query's first hits and the others that matter, by rank; and the hits that the rule wants to see, no junk."""
+
+    rows: Rows
+    ranks: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+    seen: Rows
+    seen_similarities: NDArray[np.float32]
+
+
+def rank_all(
+    gallery: Embeddings, queries: Embeddings, truth: Truth, rule: Rule, *, top: int | None = TOP
+) -> tuple[Prediction, ...]:
+    """Answer each query by ranking the gallery.
+
+    Args:
+        gallery: ``(N, dim)`` of the truth's gallery.
+        queries: ``(Q, dim)`` of its queries.
+        truth: which photos matter to each query, and which it is compared with.
+        rule: decides on the hits.
+        top: hits to keep for each query; None for all.
+    """
+    codes = Places.of_labels([photo.place for photo in truth.gallery]).codes
+    top = len(gallery) if top is None else top
+    step = max(1, _BLOCK_VALUES // max(1, len(gallery)))
+    predictions: list[Prediction] = []
+    for start in range(0, len(queries), step):
+        numbers = range(start, min(start + step, len(queries)))
+        ranked = list(_rank_block(gallery, queries, truth, numbers, _Wanted(top, rule, codes)))
+        predictions += _judged(ranked, queries[numbers.start : numbers.stop], rule, codes)
+    return tuple(predictions)
+
+
+class _Wanted(NamedTuple):
+    """What is kept of each ranking: the first ``top``, and what the rule wants to see of places' codes."""
+
+    top: int
+    rule: Rule
+    codes: NDArray[np.int64]
+
+
+def _rank_block(
+    gallery: Embeddings, queries: Embeddings, truth: Truth, numbers: range, wanted: _Wanted
+) -> Iterator[_Ranked]:
+    """Rank for some consecutive queries, of which the similarities are held at once."""
+    low, high = int(truth.candidates[numbers, 0].min()), int(truth.candidates[numbers, 1].max())
+    block = queries[numbers.start : numbers.stop] @ gallery[low : max(low, high)].T
+    for number, products in zip(numbers, block, strict=True):
+        first, last = truth.candidates[number].tolist()
+        near, vectors, query = products[first - low : last - low], gallery[first:last], queries[number]
+        matters = np.union1d(truth.positives[number], truth.junk[number])
+        matters = matters[(matters >= first) & (matters < last)] - first
+        counts = _counting(truth.junk[number], wanted, first, last)
+        one = _ranked(near, vectors, query, matters, wanted, counts)
+        yield one._replace(rows=one.rows + first, seen=one.seen + first)
+
+
+def _counting(junk: Rows, wanted: _Wanted, first: int, last: int) -> NDArray[np.bool_] | None:
+    """Which of a query's candidates the rule may see; None for all."""
+    if not wanted.rule.labelled_only and not junk.size:
+        return None
+    counts = wanted.codes[first:last] >= 0 if wanted.rule.labelled_only else np.ones(last - first, dtype=bool)
+    counts[junk[(junk >= first) & (junk < last)] - first] = False
+    return counts
+
+
+def _ranked(  # what one row of the block is
+    near: NDArray[np.float32],
+    vectors: Embeddings,
+    query: NDArray[np.float32],
+    matters: Rows,
+    wanted: _Wanted,
+    counts: NDArray[np.bool_] | None,
+) -> _Ranked:
+    hits, similarities = first_hits(near, vectors, query, max(wanted.top, wanted.rule.hits))
+    seen, seen_similarities = hits, similarities
+    if counts is not None:
+        keep = counts[hits]
+        if keep.sum() < min(wanted.rule.hits, counts.sum()):
+            rows = np.flatnonzero(counts)
+            seen, seen_similarities = first_hits(near[rows], vectors, query, wanted.rule.hits, rows)
+        else:
+            seen, seen_similarities = hits[keep], similarities[keep]
+    hits, similarities = hits[: wanted.top], similarities[: wanted.top]
+    below = np.setdiff1d(matters, hits, assume_unique=True)
+    ranks, exact = ranks_of(near, vectors, query, below)
+    order = np.argsort(ranks)
+    return _Ranked(
+        np.concatenate([hits, below[order]]),
+        np.concatenate([np.arange(1, len(hits) + 1), ranks[order]]),
+        np.concatenate([similarities, exact[order]]),
+        seen[: wanted.rule.hits],
+        seen_similarities[: wanted.rule.hits],
+    )
+
+
+def first_hits(
+    near: NDArray[np.float32], vectors: Embeddings, query: NDArray[np.float32], k: int, rows: Rows | None = None
+) -> tuple[Rows, NDArray[np.float32]]:
+    """The k most similar rows and their similarities, best first, ties by row.
+
+    Args:
+        near: ``(N,)`` similarities with the rounding errors of a product.
+        vectors: ``(N, dim)``.
+        query: ``(dim,)``.
+        k: how many.
+        rows: ``(N,)`` the rows of ``vectors`` that ``near`` is of, ascending; all if None.
+    """
+    chosen = nearest(near, k)
+    chosen = chosen if rows is None else rows[chosen]
+    exact = score(vectors, chosen, query)
+    order = np.argsort(-exact, kind="stable")[:k]
+    return chosen[order], exact[order]
+
+
+def ranks_of(
+    near: NDArray[np.float32], vectors: Embeddings, query: NDArray[np.float32], wanted: Rows
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The 1-based ranks of some rows, and their similarities.
+
+    A rank is 1 + the number of rows that come before: those more similar, and those as similar with a lower number.
+
+    Args:
+        near: ``(N,)`` similarities with the rounding errors of a product.
+        vectors: ``(N, dim)``.
+        query: ``(dim,)``.
+        wanted: ``(W,)`` rows.
+    """
+    exact = score(vectors, wanted, query)
+    above, bands = _bands(near, exact - ROUNDING, exact + ROUNDING)
+    sizes = [len(band) for band in bands]
+    if sum(sizes) > len(near):  # so many are alike that it is cheaper to compute all of them once
+        order = np.argsort(-score(vectors, np.arange(len(near)), query), kind="stable")
+        place = np.empty(len(near), dtype=np.int64)
+        place[order] = np.arange(1, len(near) + 1)
+        return place[wanted], exact
+    rows = np.concatenate([*bands, np.empty(0, dtype=np.int64)])
+    owner = np.repeat(np.arange(len(wanted)), sizes)
+    others = score(vectors, rows, query)
+    before = (others > exact[owner]) | ((others == exact[owner]) & (rows < wanted[owner]))
+    return 1 + above + np.bincount(owner[before], minlength=len(wanted)), exact
+
+
+def _bands(
+    near: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], list[Rows]]:
+    """For each pair of limits: how many similarities are above the higher, and the rows that are between."""
+    if len(low) <= _FEW:
+        above = [np.count_nonzero(near > limit) for limit in high]
+        return np.array(above, dtype=np.int64), [
+            np.flatnonzero((near >= one) & (near <= other)) for one, other in zip(low, high, strict=True)
+        ]
+    order = np.argsort(near)
+    ascending = near[order]
+    starts, ends = np.searchsorted(ascending, low, side="left"), np.searchsorted(ascending, high, side="right")
+    return len(near) - ends, [order[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def _judged(
+    ranked: Sequence[_Ranked], queries: Embeddings, rule: Rule, codes: NDArray[np.int64]
+) -> Iterator[Prediction]:
+    """What the rule says of some queries."""
+    width = max((len(one.seen) for one in ranked), default=0)
+    seen = np.zeros((len(ranked), width), dtype=np.int64)
+    similarities = np.full((len(ranked), width), -np.inf, dtype=np.float32)
+    for number, one in enumerate(ranked):
+        seen[number, : len(one.seen)] = one.seen
+        similarities[number, : len(one.seen)] = one.seen_similarities
+    places = np.where(np.isfinite(similarities), codes[seen], -1)
+    verdicts = rule.judge(queries, similarities, places)
+    for one, row, verdict in zip(ranked, seen, verdicts, strict=True):
+        judged = len(one.seen) > 0 and verdict.confidence is not None
+        yield Prediction(
+            one.rows,
+            one.ranks,
+            one.similarities,
+            confidence=float(verdict.confidence or 0) if judged else NOTHING,
+            answer=int(row[verdict.hit]) if len(one.seen) and verdict.hit >= 0 else -1,
+            reason=verdict.reason if len(one.seen) else "nothing to compare with",
+        )
