@@ -160,7 +160,8 @@ def test_a_loop_is_closed_from_the_command_line(photos_root: Path, tmp_path: Pat
 
     document = json.loads(done.stdout)
     assert document["counts"]["evaluated"] == 2
-    assert document["counts"]["open_set"] == 11
+    assert document["counts"]["open_set"] == 8
+    assert document["counts"]["excluded"] == 3
     assert document["right"].endswith("asks its own past but for the last 100 frames")
     assert document["open_set"]["tau"] is None
     assert document["retrieval"]["recall@10"] == 1

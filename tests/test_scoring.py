@@ -23,6 +23,8 @@ from placewise.scoring.protocols import find_protocol, truth_of
 from placewise.scoring.ranking import rank_all
 from placewise.scoring.scored_files import score_predictions
 from placewise.scoring.scores import Scores, score
+from placewise.scoring.truth_files import Usage
+from placewise.scoring.wording import AT_TAU
 from placewise.show_scores import evaluation_text
 from placewise.sources import read_source
 
@@ -223,6 +225,46 @@ def test_the_recognition_task_of_google_landmarks(tmp_path: Path) -> None:
         "excluded": 1,
         "without_prediction": 0,
     }
+
+
+def test_each_leaderboard_of_a_solution_has_its_own_number(tmp_path: Path, truth: Path) -> None:
+    """Public and private queries are scored apart, or together by default; other usages and truths are refused."""
+    solution = tmp_path / "solution.csv"
+    solution.write_text("id,landmarks,Usage\nq1,7,Private\nq2,,Public\nq3,9,Public\n", encoding="utf-8")
+    (tmp_path / "p.csv").write_text("id,landmarks\nq1,8 0.9\nq2,7 0.8\nq3,9 0.5\n", encoding="utf-8")
+
+    def gap(usage: Usage) -> float:
+        found = score_predictions(tmp_path / "p.csv", solution, protocol="landmarks-gap", usage=usage)
+        return found.open_set["gap"]
+
+    assert (gap("public"), gap("private"), gap("all")) == pytest.approx((1 / 2, 0, 1 / 6))
+    solution.write_text("id,landmarks\nq1,7\nq2,\nq3,9\n", encoding="utf-8")
+    with pytest.raises(EvaluationError, match=r"must have a query whose usage is public, got none; "):
+        gap("public")
+    with pytest.raises(
+        EvaluationError, match=r"^usage must come with a solution of Google Landmarks, got public with "
+    ):
+        score_predictions(tmp_path / "p.csv", truth, usage="public")
+
+
+def test_groups_are_counted_by_what_rests_on_them(tmp_path: Path, truth: Path) -> None:
+    """Places with known queries and with open-set ones are counted apart; those of excluded queries not at all."""
+    truth.write_text(MANIFEST + "qa2,a,query\nnothing,,query\n", encoding="utf-8")
+
+    scores = scored(tmp_path, truth, "query,path,similarity\nqa,a1,0.5\n")
+
+    assert scores.outcomes.group_counts == {"count": 3, "known": 2, "open_set": 1}
+    assert scores_json(scores)["groups"] == {"unit": "places", "count": 3, "known": 2, "open_set": 1}
+
+
+def test_values_are_all_metrics_by_name(tmp_path: Path, truth: Path) -> None:
+    """Rates at tau are among them only where something is decided."""
+    text = "query,path,similarity\nqa,a1,0.5\nqb,a1,0.4\nqz,b1,0.3\n"
+
+    undecided, decided = scored(tmp_path, truth, text).values, scored(tmp_path, truth, text, tau=0.45).values
+
+    assert decided.keys() - undecided.keys() == set(AT_TAU)
+    assert (decided["unknown_precision"], decided["false_reject_rate"]) == (0.5, 0.5)
 
 
 def test_confidence_and_answer_are_those_of_the_best_hit_in_any_order(tmp_path: Path, truth: Path) -> None:

@@ -539,6 +539,13 @@ def evaluate(
 @_protocol
 @_exclude_last
 @click.option("--tau", type=float, help="Below this confidence an answer is UNKNOWN.")
+@click.option(
+    "--usage",
+    type=click.Choice(["public", "private", "all"]),
+    default="all",
+    show_default=True,
+    help="Which queries of a solution of Google Landmarks count.",
+)
 @_intervals
 @_json
 def score(
@@ -548,6 +555,7 @@ def score(
     protocol: str,
     exclude_last: int | None,
     tau: float | None,
+    usage: Literal["public", "private", "all"],
     intervals: bool,
     as_json: bool,
 ) -> None:
@@ -563,7 +571,7 @@ def score(
 
     wanted = find_protocol(protocol, exclude_last=exclude_last)
     scores = score_predictions(
-        predictions, truth, protocol=wanted, tau=tau, intervals=intervals, columns=_pairs(columns)
+        predictions, truth, protocol=wanted, tau=tau, intervals=intervals, columns=_pairs(columns), usage=usage
     )
     _print(scores_json(scores) if as_json else show_scores.scores_text(scores))
 

@@ -15,7 +15,7 @@ from placewise.core import Hit
 from placewise.files import write_atomically
 from placewise.openset import calibration_to_json
 from placewise.scoring.predictions import NOTHING, Prediction, ranks_among
-from placewise.scoring.wording import AT_TAU
+from placewise.scoring.scores import rates_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,10 +122,7 @@ class Evaluation:
     @property
     def values(self) -> dict[str, float]:
         """Every metric by its name; those of decisions only where there are any."""
-        decided = not math.isnan(self.tau)
-        rates = {name: value for name, value in counts_json(self.counts).items() if name in AT_TAU}
-        values = {**self.retrieval, **rates, **self.open_set}
-        return {name: value for name, value in values.items() if decided or name not in AT_TAU}
+        return {**self.scores.values, **({"ece": self.open_set["ece"]} if "ece" in self.open_set else {})}
 
     @property
     def photos(self) -> int:
@@ -257,7 +254,7 @@ def scores_json(scores: Scores) -> dict[str, object]:
         "protocol": scores.protocol.spelled,
         "right": scores.protocol.law,
         "counts": scores.counts,
-        "groups": {"unit": outcomes.groups.unit, "count": len(np.unique(outcomes.groups.codes))},
+        "groups": {"unit": outcomes.groups.unit, **outcomes.group_counts},
         "retrieval": scores.retrieval,
         "open_set": {
             "tau": scores.tau,
@@ -320,11 +317,7 @@ def decisions_json(evaluation: Evaluation) -> dict[str, float]:
 def counts_json(counts: OpenSetCounts) -> dict[str, float]:
     """Decisions at one tau: counts and rates."""
     return {
-        "unknown_precision": counts.unknown_precision,
-        "unknown_recall": counts.unknown_recall,
-        "unknown_f1": counts.unknown_f1,
-        "false_accept_rate": counts.false_accept_rate,
-        "false_reject_rate": counts.false_reject_rate,
+        **rates_of(counts),
         **dataclasses.asdict(counts),
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 from placewise import metrics
 from placewise.errors import EvaluationError
 from placewise.metrics import Interval
-from placewise.scoring.scores import Outcomes, Scores, confidence_metrics, decisions_at, mean
+from placewise.scoring.scores import Outcomes, Scores, confidence_metrics, decisions_at, mean, rates_of
 from placewise.scoring.wording import LOWER_IS_BETTER
 
 _HEADLINES = {"revisited": "map_revisited_medium", "landmarks-gap": "gap"}
@@ -146,7 +146,8 @@ def _unless_equal(interval: Interval) -> Interval:
 def _of_confidence(a: Outcomes, b: Outcomes, taus: tuple[float, float]) -> list[Difference]:
     sides = a.answered(taus[0]), b.answered(taus[1])
     values = [
-        {**confidence_metrics(side, tau), **_decisions(side, tau)} for side, tau in zip((a, b), taus, strict=True)
+        {**confidence_metrics(side, tau), **(rates_of(counts) if (counts := decisions_at(side, tau)) else {})}
+        for side, tau in zip((a, b), taus, strict=True)
     ]
     intervals = metrics.paired_bootstrap_open_set(*sides, a.groups.codes[a.decided])
     return [
@@ -154,15 +155,6 @@ def _of_confidence(a: Outcomes, b: Outcomes, taus: tuple[float, float]) -> list[
         for name, interval in intervals.items()
         if not math.isnan(values[0].get(name, math.nan)) and not math.isnan(values[1].get(name, math.nan))
     ]
-
-
-def _decisions(outcomes: Outcomes, tau: float) -> dict[str, float]:
-    """The metrics of decisions at tau, where there is one."""
-    counts = decisions_at(outcomes, tau)
-    if counts is None:
-        return {}
-    names = ("unknown_precision", "unknown_recall", "unknown_f1", "false_accept_rate", "false_reject_rate")
-    return {name: getattr(counts, name) for name in names}
 
 
 def _sentence(found: Comparison, headline: str, *, alike: bool) -> str:

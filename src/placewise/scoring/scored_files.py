@@ -11,10 +11,10 @@ from placewise.scoring.prediction_files import read_predictions
 from placewise.scoring.protocols import find_protocol
 from placewise.scoring.scores import Scores, score
 from placewise.scoring.truth import Protocol
-from placewise.scoring.truth_files import read_truth
+from placewise.scoring.truth_files import Usage, read_truth
 
 
-def score_predictions(
+def score_predictions(  # noqa: PLR0913  # each is an option of its own
     predictions: Path,
     truth: Path,
     *,
@@ -22,6 +22,7 @@ def score_predictions(
     tau: float | None = None,
     intervals: bool = True,
     columns: Mapping[str, str] | None = None,
+    usage: Usage = "all",
 ) -> Scores:
     """Score anyone's predictions; no photo is opened and no model is loaded.
 
@@ -32,6 +33,7 @@ def score_predictions(
         tau: below this confidence an answer is UNKNOWN; None decides nothing.
         intervals: whether to resample for the intervals of the metrics.
         columns: for a truth that is a table, what its columns are called, as for `read_source`.
+        usage: of a solution of Google Landmarks, which queries count.
 
     Raises:
         EvaluationError: if the truth lacks what the protocol needs, or the predictions do not fit it.
@@ -42,6 +44,6 @@ def score_predictions(
         message = f"tau must be a finite number, got {tau}; name another, or none to decide nothing"
         raise OptionError(message)
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    wanted = read_truth(truth, protocol, columns=columns)
+    wanted = read_truth(truth, protocol, columns=columns, usage=usage)
     read = read_predictions(predictions, wanted)
     return score(read, wanted, protocol, tau=math.nan if tau is None else tau, intervals=intervals)

@@ -15,6 +15,9 @@ from placewise.scoring.predictions import Prediction, ranks_among
 from placewise.scoring.truth import Groups, Protocol, Truth
 
 RECALLS = (1, 5, 10)
+_AT_TAU = ("known_accepted_right", "wrong_place_rate")
+"""Metrics of the confidence that are undefined where nothing is decided."""
+
 LARGE_RECALLS = (20, 100)
 """Reported where the gallery has as many photos."""
 
@@ -62,6 +65,13 @@ class Outcomes:
         """The rows of which it is known what is right, so that a confidence can be judged."""
         return np.flatnonzero(self.positives >= 0)
 
+    @property
+    def group_counts(self) -> dict[str, int]:
+        """How many groups intervals rest on: those with a judged query in all, with known, and with open-set ones."""
+        codes, judged = self.groups.codes, self.positives >= 0
+        kinds = {"count": judged, "known": judged & ~self.open_set, "open_set": self.open_set}
+        return {name: len(np.unique(codes[rows])) for name, rows in kinds.items()}
+
     def answered(self, tau: float) -> Answered:
         """Those queries' answers; one without a positive can only be accepted wrongly."""
         rows = self.decided
@@ -97,6 +107,13 @@ class Scores:
     decisions: OpenSetCounts | None
     intervals: dict[str, Interval]
     outcomes: Outcomes
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Every metric by its name; those of decisions only where there are any."""
+        if self.decisions:
+            return {**self.retrieval, **rates_of(self.decisions), **self.open_set}
+        return {**self.retrieval, **{name: value for name, value in self.open_set.items() if name not in _AT_TAU}}
 
 
 def score(
@@ -167,7 +184,7 @@ def confidence_metrics(outcomes: Outcomes, tau: float) -> dict[str, float]:
 def _at(answered: Answered, tau: float) -> dict[str, float]:
     """What is accepted of the known queries at tau, with the right and with a wrong place."""
     if math.isnan(tau):
-        return dict.fromkeys(("known_accepted_right", "wrong_place_rate"), math.nan)
+        return dict.fromkeys(_AT_TAU, math.nan)
     known, correct = answered.confidence[~answered.open_set], answered.correct[~answered.open_set]
     right = float(np.mean((known >= tau) & correct)) if known.size else math.nan
     return {"known_accepted_right": right, "wrong_place_rate": metrics.wrong_place_rate(known, correct, tau)}
@@ -179,6 +196,12 @@ def decisions_at(outcomes: Outcomes, tau: float) -> OpenSetCounts | None:
         return None
     answered = outcomes.answered(tau)
     return metrics.open_set_counts(answered.confidence[~answered.open_set], answered.confidence[answered.open_set], tau)
+
+
+def rates_of(counts: OpenSetCounts) -> dict[str, float]:
+    """The metrics of decisions, by name."""
+    names = ("unknown_precision", "unknown_recall", "unknown_f1", "false_accept_rate", "false_reject_rate")
+    return {name: getattr(counts, name) for name in names}
 
 
 def gap_in_order(outcomes: Outcomes, rows: NDArray[np.int64] | None = None) -> float:
