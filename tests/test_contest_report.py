@@ -76,6 +76,20 @@ def test_the_page_holds_the_numbers_of_the_document(tiny_dataset: Path, tmp_path
     ]
 
 
+def test_names_are_read_as_they_are_written(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Apostrophes and ampersands of a place reach the reader of the contest unchanged."""
+    text = tiny_dataset.read_text(encoding="utf-8").replace(",place ", ",St Paul's & Co ")
+    tiny_dataset.write_text(text, encoding="utf-8")
+    source = read_source(tiny_dataset)
+    contest = contest_of([evaluate_source(source, model) for model in (TinyModel(), Blind("blind"))])
+
+    write_contest_report(contest, source, tmp_path / "out.html")
+
+    texts = Page((tmp_path / "out.html").read_text(encoding="utf-8")).texts
+    assert any(shown.startswith("✓ St Paul's & Co ") for shown in texts)
+    assert not [shown for shown in texts if "&#39;" in shown or "&amp;" in shown]
+
+
 def test_disagreements_are_known_queries_that_one_gets_right() -> None:
     """Of three known queries one is lost and one is gained, in whatever order; an open-set one does not count."""
     mine = [

@@ -95,6 +95,20 @@ def test_labels_cannot_inject_markup(tiny_dataset: Path, tiny_model: TinyModel, 
     assert "&lt;script&gt;" in html
 
 
+def test_names_are_read_as_they_are_written(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
+    """Apostrophes and ampersands of a place reach the reader of the mistakes and of the places unchanged."""
+    text = tiny_dataset.read_text(encoding="utf-8").replace("place 0", "St Paul's & Co")
+    tiny_dataset.write_text(text, encoding="utf-8")
+    source = read_source(tiny_dataset)
+
+    write_report(evaluate_source(source, tiny_model), source, tmp_path / "out.html")
+
+    page = Page((tmp_path / "out.html").read_text(encoding="utf-8"))
+    assert page.texts.count("St Paul's & Co") >= 2
+    assert "✓ St Paul's & Co" in page.texts
+    assert not [shown for shown in page.texts if "&#39;" in shown or "&amp;" in shown]
+
+
 def test_a_photo_that_has_gone_leaves_a_gap_and_a_report(
     tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
 ) -> None:

@@ -72,10 +72,10 @@ def _words(name: str) -> str:
 
 
 def _breakable(name: object) -> markupsafe.Markup:
-    """A path or a label, escaped, that may go on in the next line after each slash and underscore."""
+    """A path or a label, escaped if it is not yet, that may go on in the next line after each slash and underscore."""
     from markupsafe import Markup, escape
 
-    escaped = str(escape(str(name)))
+    escaped = str(escape(name))
     return Markup(escaped.replace("/", "/<wbr>").replace("_", "_<wbr>"))  # noqa: S704 - escaped above
 
 
