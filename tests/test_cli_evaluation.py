@@ -49,7 +49,8 @@ def test_evaluate_score_compare(tiny_dataset: Path, tmp_path: Path) -> None:
     assert [float(rows["map"][limit]) for limit in ("low", "high")] == first["intervals"]["map"]
     protocol, counts = shown.stdout.splitlines()[:2]
     assert protocol.startswith("protocol place: ")
-    assert counts == "6 queries: 4 evaluated, 2 open-set; 95 % intervals over 6 places"
+    kinds = "places, 4 with known queries and 2 with open-set ones"
+    assert counts == f"6 queries: 4 evaluated, 2 open-set; 95 % intervals over {kinds}"
     assert compared.stdout.startswith("No difference can be seen with 4 queries in 4 places: ")
 
 
@@ -168,7 +169,7 @@ def test_a_loop_is_closed_from_the_command_line(photos_root: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("option", ["--intervals", "--no-intervals"])
 def test_text_shows_intervals_unless_they_are_not_wanted(tiny_dataset: Path, option: str) -> None:
-    """A number and what it may be on other places, on one line."""
+    """A number and its interval, on one line."""
     done = placewise("evaluate", tiny_dataset, "--no-cache", "--tau", 0.5, option)
 
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("Recall@10"))

@@ -155,6 +155,22 @@ def test_intervals_protocol_and_command_are_shown(tiny_dataset: Path, tiny_model
     assert "– to" not in text
 
 
+def test_intervals_that_are_not_defined_are_not_explained(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """Where there is an interval the page says what it holds; where none is defined there is no column of dashes."""
+    source = read_source(tiny_dataset)
+
+    texts = []
+    for protocol in ("place", "frames:3"):
+        write_report(evaluate_source(source, tiny_model, protocol=protocol), source, tmp_path / "out.html")
+        texts.append(" ".join(Page((tmp_path / "out.html").read_text(encoding="utf-8")).texts))
+
+    assert [text.count("it holds the value over all such") for text in texts] == [1, 0]
+    assert ["95 % interval better" in " ".join(text.split()) for text in texts] == [True, False]
+    assert "Intervals say where" not in texts[1]
+
+
 def test_a_metric_that_the_report_has_no_words_for_is_listed_all_the_same(
     tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
@@ -244,3 +260,4 @@ def test_whatever_can_be_evaluated_can_be_reported(
     assert ("recall" in page.ids) == (kept != "open-set")
     assert ("roc" in page.ids) == (kept == "one gallery photo")
     assert "nan" not in " ".join(page.texts[6:])
+    assert ("1 query asked 1 gallery photo " in " ".join(page.texts)) == (kept == "one of each")

@@ -372,7 +372,10 @@ _exclude_last = click.option(
     help="With pairs of one sequence: a frame is not compared with the N before it. Default: 50.",
 )
 _intervals = click.option(
-    "--intervals/--no-intervals", default=True, show_default=True, help="Say what each metric may be on other places."
+    "--intervals/--no-intervals",
+    default=True,
+    show_default=True,
+    help="Give each metric a 95 % interval for its value over all such places.",
 )
 
 

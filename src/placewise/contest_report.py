@@ -9,7 +9,7 @@ from placewise.files import check_output
 from placewise.forest import forest_of
 from placewise.machine import versions
 from placewise.page import write_page
-from placewise.scoring.wording import counts_text, heads_of, intervals_text, words_of
+from placewise.scoring.wording import counts_text, heads_of, intervals_meaning, intervals_text, words_of
 from placewise.thumbnails import thumbnails
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def write_contest_report(
         "versions": versions(),
         "counts": counts_text(first.scores),
         "intervals": intervals_text(first.scores),
+        "intervals_meaning": intervals_meaning(first.scores),
         "headline": [(name, words_of(name)) for name in names],
         "words": words_of,
         "side_by_side": [(name, words_of(name), _side_by_side(contest, name)) for name in names],

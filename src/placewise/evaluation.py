@@ -15,7 +15,7 @@ from placewise.core import Hit
 from placewise.files import write_atomically
 from placewise.openset import calibration_to_json
 from placewise.scoring.predictions import NOTHING, Prediction, ranks_among
-from placewise.scoring.wording import AT_TAU
+from placewise.scoring.wording import AT_TAU, groups_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,7 @@ class Evaluation:
         computed: photos the network was run for; the others came from the cache.
         failures: photos that could not be embedded.
         protocol: its spelling and what it counts as right, in one line.
-        intervals: what each metric may be, by the name that the metric has in ``retrieval`` and ``open_set``.
+        intervals: of each metric, by the name that the metric has in ``retrieval`` and ``open_set``.
         scores: where those numbers come from: counts, and what came of each query.
         examination: what the doctor found in the photos; None where it was not asked.
     """
@@ -257,7 +257,7 @@ def scores_json(scores: Scores) -> dict[str, object]:
         "protocol": scores.protocol.spelled,
         "right": scores.protocol.law,
         "counts": scores.counts,
-        "groups": {"unit": outcomes.groups.unit, "count": len(np.unique(outcomes.groups.codes))},
+        "groups": {"unit": outcomes.groups.unit, **groups_of(outcomes)},
         "retrieval": scores.retrieval,
         "open_set": {
             "tau": scores.tau,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from placewise.files import check_output, write_atomically
 from placewise.openset import percent
+from placewise.scoring.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,13 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"number": number, "percent": _percent, "words": _words, "breakable": _breakable}
+    found.filters |= {
+        "number": number,
+        "percent": _percent,
+        "words": _words,
+        "breakable": _breakable,
+        "counted": counted,
+    }
     style, script = (loader.get_source(found, name)[0] for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "

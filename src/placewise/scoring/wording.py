@@ -16,7 +16,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from placewise.metrics import Interval
-    from placewise.scoring.scores import Scores
+    from placewise.scoring.scores import Outcomes, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +109,46 @@ _COUNTS = {
 def counts_text(scores: Scores) -> str:
     """How many queries there are of each kind; kinds without any are left out."""
     counts = [f"{scores.counts[key]} {word}" for key, word in _COUNTS.items() if scores.counts[key]]
-    return f"{scores.counts['queries']} queries: {', '.join(counts)}"
+    return f"{counted(scores.counts['queries'], 'query', 'queries')}: {', '.join(counts)}"
+
+
+def counted(count: int, one: str, more: str) -> str:
+    """A number of things in words."""
+    return f"{count} {one if count == 1 else more}"
+
+
+def groups_of(outcomes: Outcomes) -> dict[str, int]:
+    """How many groups intervals draw from: in all, with known and with open-set queries; a group may have both."""
+    codes, known = outcomes.groups.codes, outcomes.positives >= 0
+    kinds = {"count": known, "known": known & ~outcomes.open_set, "open_set": known & outcomes.open_set}
+    return {kind: len(np.unique(codes[rows])) for kind, rows in kinds.items()}
 
 
 def intervals_text(scores: Scores) -> str:
     """What the intervals draw; empty where none were asked for."""
     if not scores.intervals:
         return ""
-    groups = scores.outcomes.groups
-    number = len(np.unique(groups.codes))
-    over = f"over {number} {groups.unit}" if number > 1 else f"are not defined: {groups.unit} are fewer than two"
-    return f"95 % intervals {over}"
+    unit, groups = scores.outcomes.groups.unit, groups_of(scores.outcomes)
+    if not has_intervals(scores):
+        return f"95 % intervals are not defined: {unit} are too few"
+    kinds = {"known queries": groups["known"], "open-set ones": groups["open_set"]}
+    return f"95 % intervals over {unit}, {' and '.join(f'{n} with {kind}' for kind, n in kinds.items() if n)}"
+
+
+def intervals_meaning(scores: Scores) -> str:
+    """What an interval says; empty where there is none to explain."""
+    if not has_intervals(scores):
+        return ""
+    unit = scores.outcomes.groups.unit
+    return (
+        f"An interval is made so that in about 95 of 100 sets of {unit} like these it holds the value over all such "
+        f"{unit}; with few of them it does so less often."
+    )
+
+
+def has_intervals(scores: Scores) -> bool:
+    """Whether any metric has an interval to show."""
+    return any(is_defined(interval) for interval in scores.intervals.values())
 
 
 def is_defined(interval: Interval | None) -> bool:
