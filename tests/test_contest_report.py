@@ -76,6 +76,21 @@ def test_the_page_holds_the_numbers_of_the_document(tiny_dataset: Path, tmp_path
     ]
 
 
+def test_what_lies_right_of_zero_is_better(tiny_dataset: Path, tmp_path: Path) -> None:
+    """The plot of differences has no rate of errors, whose rise is no gain; the table has it."""
+    source = read_source(tiny_dataset)
+    contest = contest_of([evaluate_source(source, model, tau=0.9) for model in (TinyModel(), Blind("blind"))])
+
+    write_contest_report(contest, source, tmp_path / "out.html")
+
+    html = (tmp_path / "out.html").read_text(encoding="utf-8")
+    label = words_of("false_accept_rate").label
+    plot = html.partition('id="difference-1"')[2].partition("</figure>")[0]
+    assert words_of("auroc").label in plot
+    assert label not in plot
+    assert f'<th scope="row">{label}</th>' in html
+
+
 def test_names_are_read_as_they_are_written(tiny_dataset: Path, tmp_path: Path) -> None:
     """Apostrophes and ampersands of a place reach the reader of the contest unchanged."""
     text = tiny_dataset.read_text(encoding="utf-8").replace(",place ", ",St Paul's & Co ")

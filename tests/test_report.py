@@ -171,6 +171,17 @@ def test_intervals_that_are_not_defined_are_not_explained(
     assert "Intervals say where" not in texts[1]
 
 
+def test_the_rate_of_false_accepts_is_in_the_headline(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """What a user asks of tau is a tile."""
+    source = read_source(tiny_dataset)
+
+    write_report(evaluate_source(source, tiny_model, tau=0.9), source, tmp_path / "out.html")
+
+    assert "<li><span>false-accept rate</span>" in (tmp_path / "out.html").read_text(encoding="utf-8")
+
+
 def test_a_metric_that_the_report_has_no_words_for_is_listed_all_the_same(
     tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
 ) -> None:

@@ -11,7 +11,8 @@ import pytest
 from placewise.core import Photo
 from placewise.evaluate import evaluate_source
 from placewise.evaluation import scores_json
-from placewise.scoring.wording import counted, counts_text, has_intervals, intervals_meaning, intervals_text
+from placewise.scoring.wording import counted, counts_text, has_intervals, heads_of, intervals_meaning, intervals_text
+from placewise.show_scores import evaluation_text
 from placewise.sources import read_source
 
 if TYPE_CHECKING:
@@ -58,6 +59,21 @@ def test_an_interval_is_explained_only_where_there_is_one(tiny_dataset: Path, ti
     for scores in (undefined, unasked):
         assert not has_intervals(scores)
         assert not intervals_meaning(scores)
+
+
+def test_both_errors_of_tau_are_printed(tiny_dataset: Path, tiny_model: TinyModel) -> None:
+    """The rate that a user asks for, of false accepts, and what it costs, each with its interval."""
+    evaluation = evaluate_source(read_source(tiny_dataset), tiny_model, tau=0.9)
+
+    lines = evaluation_text(evaluation).splitlines()
+    for label, value in (
+        ("false-accept rate", evaluation.counts.false_accept_rate),
+        ("false-reject rate", evaluation.counts.false_reject_rate),
+    ):
+        (line,) = (line for line in lines if line.startswith(label))
+        assert line.split()[2] == f"{value:.4f}"
+    assert "false_accept_rate" in heads_of(evaluation.scores)
+    assert len(heads_of(evaluation.scores)) <= 8
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 queries"), (1, "1 query"), (2, "2 queries")])

@@ -74,7 +74,7 @@ def _side_by_side(contest: Contest, name: str) -> Forest | None:
 
 
 def _differences(comparison: Comparison, names: list[str]) -> Forest | None:
-    """The headline metrics of one comparison; of all of them higher is better."""
-    found = {one.metric: one for one in comparison.differences}
+    """The headline metrics of one comparison, but for those of which lower is better: right of zero is a gain."""
+    found = {one.metric: one for one in comparison.differences if words_of(one.metric).higher_is_better}
     rows = [(words_of(name).label, found[name].difference, found[name].interval) for name in names if name in found]
     return forest_of(rows, f"{comparison.names[1]} minus {comparison.names[0]}", differences=True)

@@ -159,7 +159,7 @@ def is_defined(interval: Interval | None) -> bool:
 def heads_of(scores: Scores) -> list[str]:
     """The metrics that a reader looks for first, eight at most, by protocol; what is not defined is left out."""
     retrieval = list(_RETRIEVAL.get(scores.protocol.kind, ("recall@1", "recall@5", "recall@10", "map")))
-    of_tau = ["unknown_precision", "unknown_recall", "auroc", "oscr"]
+    of_tau = ["unknown_precision", "false_accept_rate", "auroc", "oscr"]
     confidence = ["auroc", "oscr", "auc_pr", "recall_at_100_precision"] if math.isnan(scores.tau) else of_tau
     decisions = scores.decisions
     values = {
