@@ -171,6 +171,31 @@ def test_intervals_that_are_not_defined_are_not_explained(
     assert "Intervals say where" not in texts[1]
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.25, "A ring marks recall at 100 % precision, 0.250."),
+        (0.0, "Something wrong is among the most confident answers, so recall at 100 % precision is 0."),
+        (math.nan, ""),
+    ],
+)
+def test_the_curve_of_answers_is_explained_as_it_is(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path, value: float, shown: str
+) -> None:
+    """A tie of right and wrong on top is no answer that is wrong; of what is not defined nothing is said."""
+    source = read_source(tiny_dataset)
+    evaluation = evaluate_source(source, tiny_model, tau=0.9)
+    evaluation = replace(evaluation, open_set={**evaluation.open_set, "recall_at_100_precision": value})
+
+    write_report(evaluation, source, tmp_path / "out.html")
+
+    html = (tmp_path / "out.html").read_text(encoding="utf-8")
+    text = " ".join(Page(html).texts)
+    assert text.count("recall at 100 % precision") == bool(shown)
+    assert shown in text
+    assert html.count("<title>R@100P") == (value > 0)
+
+
 def test_the_rate_of_false_accepts_is_in_the_headline(
     tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
 ) -> None:

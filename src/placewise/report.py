@@ -92,7 +92,7 @@ def _drawn(evaluation: Evaluation, figures: Figures) -> dict[str, object]:
             [("", figures.answers)],
             "recall",
             "precision of accepted answers",
-            marks=[(alone, 1.0, f"R@100P {number(alone)}")] if alone else [],
+            marks=[(alone, 1.0, f"R@100P {number(alone)}")] if alone > 0 else [],
         ),
         "roc": plots.share_plot(
             [("known, accepted", figures.roc), ("… and right", figures.oscr)],
