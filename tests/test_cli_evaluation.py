@@ -10,7 +10,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from tests.conftest import TinyModel
 
+from placewise import cli
 from placewise.cli import app
 from placewise.errors import PlacewiseError
 
@@ -54,21 +56,26 @@ def test_evaluate_score_compare(tiny_dataset: Path, tmp_path: Path) -> None:
     assert compared.stdout.startswith("No difference can be seen with 4 queries in 4 places: ")
 
 
-def test_models_are_compared_in_one_run(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_models_are_compared_in_one_run(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A table of both, the difference in words, one document and one page; a model by name comes as itself."""
-    arguments = ("evaluate", tiny_dataset, "--no-cache", "--models", "efficientnet-lite0, efficientnet-lite0")
+    monkeypatch.setattr(cli, "_load", lambda name, *_options: TinyModel(name))
+    arguments = ["evaluate", str(tiny_dataset), "--no-cache", "--models", "one, other"]
 
-    shown = placewise(*arguments, "--report", tmp_path / "out.html", "--no-intervals")
-    document = json.loads(placewise(*arguments, "--json", "--tau", 0.5).stdout)
+    app.main([*arguments, "--report", str(tmp_path / "out.html"), "--no-intervals"], standalone_mode=False)
+    shown = capsys.readouterr().out.splitlines()
+    app.main([*arguments, "--json", "--tau", "0.5"], standalone_mode=False)
+    document = json.loads(capsys.readouterr().out)
 
-    assert "No difference can be seen" in shown.stdout
-    assert sum(line.startswith("efficientnet-lite0  1280 ") for line in shown.stdout.splitlines()) == 2
+    assert [line.split()[0] for line in shown if line.startswith(("one  ", "other  "))] == ["one", "other"]
+    assert document["comparisons"][0]["sentence"] in shown
     assert len(document["models"]) == 2
     assert document["comparisons"][0]["differences"]["recall@1"]["difference"] == 0
     html = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert "2 models on the same photos" in html
     assert "http" not in html.replace("http-equiv", "")
-    assert "Only efficientnet-lite0 is right: none" in html
+    assert "Only other is right: none" in html
     assert 'id="dataset"' in html
     for each in document["models"]:
         assert each["curves"]["recall"]["recall"][0] == each["retrieval"]["recall@1"]
@@ -130,6 +137,8 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(tiny_dataset: Path, tmp
             ("evaluate", tiny_dataset, "--predictions", "."),
             "an output file must be new or end in .csv to be ",
         ),
+        (("evaluate", tiny_dataset, "--models", "a,b,a"), "--models must name each model once, got 'a,b,a'; "),
+        (("evaluate", tiny_dataset, "--models", "a, "), "--models must name each model once, got 'a, '; "),
         (("evaluate", tiny_dataset, "--models", "a,b", "--model", "c"), "--models must come without --model, got both"),
         (
             ("evaluate", tiny_dataset, "--protocol", "frames:1", "--false-accept-rate", 0.1),

@@ -122,6 +122,30 @@ def test_disagreements_are_known_queries_that_one_gets_right() -> None:
     assert set(lost.photos) == {mine[0].query, mine[0].hits[0].photo}
 
 
+def test_the_hit_that_is_marked_is_the_one_that_answers(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """A best hit without a label answers nothing: the first that has one is shown, with its photo and similarity."""
+    source = read_source(tiny_dataset)
+    bare = (replace(photo, place=None) if photo.path.name == "0.png" else photo for photo in source.photos)
+    source = replace(source, photos=tuple(bare))
+    evaluation = evaluate_source(source, tiny_model)
+    wrong = tuple(replace(one, correct=False) for one in evaluation.results)
+    other = replace(evaluation, results=wrong, card=replace(evaluation.card, name="other"))
+
+    write_contest_report(contest_of([evaluation, other]), source, tmp_path / "out.html")
+
+    apart = [one for one in evaluation.results if one.correct and one.hits[0].photo.place is None]
+    assert apart
+    for one in apart:
+        assert one.answered is not None
+        assert one.answered == next(hit for hit in one.hits if hit.photo.place is not None)
+        assert one.answered.photo.place == one.place
+    texts = Page((tmp_path / "out.html").read_text(encoding="utf-8")).texts
+    marked = [text for text in texts if text.startswith("✓ ")]
+    assert sorted(marked) == [f"✓ {one.place}" for one in evaluation.results if one.correct and one.open_set is False]
+
+
 def test_a_forest_has_every_value_within_its_interval_and_its_frame() -> None:
     """Values without an interval are points, those that are not defined are left out, and differences have a zero."""
     rows = [
