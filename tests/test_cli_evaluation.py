@@ -10,7 +10,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from tests.conftest import TinyModel
 
+from placewise import cli
 from placewise.cli import app
 from placewise.errors import PlacewiseError
 
@@ -49,25 +51,31 @@ def test_evaluate_score_compare(tiny_dataset: Path, tmp_path: Path) -> None:
     assert [float(rows["map"][limit]) for limit in ("low", "high")] == first["intervals"]["map"]
     protocol, counts = shown.stdout.splitlines()[:2]
     assert protocol.startswith("protocol place: ")
-    assert counts == "6 queries: 4 evaluated, 2 open-set; 95 % intervals over 6 places"
+    kinds = "places, 4 with known queries and 2 with open-set ones"
+    assert counts == f"6 queries: 4 evaluated, 2 open-set; 95 % intervals over {kinds}"
     assert compared.stdout.startswith("Both answered alike: none of 4 queries in 4 places differs in Recall@1.")
 
 
-def test_models_are_compared_in_one_run(tiny_dataset: Path, tmp_path: Path) -> None:
+def test_models_are_compared_in_one_run(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A table of both, the difference in words, one document and one page; a model by name comes as itself."""
-    arguments = ("evaluate", tiny_dataset, "--no-cache", "--models", "efficientnet-lite0, efficientnet-lite0")
+    monkeypatch.setattr(cli, "_load", lambda name, *_options: TinyModel(name))
+    arguments = ["evaluate", str(tiny_dataset), "--no-cache", "--models", "one, other"]
 
-    shown = placewise(*arguments, "--report", tmp_path / "out.html", "--no-intervals")
-    document = json.loads(placewise(*arguments, "--json", "--tau", 0.5).stdout)
+    app.main([*arguments, "--report", str(tmp_path / "out.html"), "--no-intervals"], standalone_mode=False)
+    shown = capsys.readouterr().out.splitlines()
+    app.main([*arguments, "--json", "--tau", "0.5"], standalone_mode=False)
+    document = json.loads(capsys.readouterr().out)
 
-    assert "Both answered alike" in shown.stdout
-    assert sum(line.startswith("efficientnet-lite0  1280 ") for line in shown.stdout.splitlines()) == 2
+    assert [line.split()[0] for line in shown if line.startswith(("one  ", "other  "))] == ["one", "other"]
+    assert document["comparisons"][0]["sentence"] in shown
     assert len(document["models"]) == 2
     assert document["comparisons"][0]["differences"]["recall@1"]["difference"] == 0
     html = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert "2 models on the same photos" in html
     assert "http" not in html.replace("http-equiv", "")
-    assert "Only efficientnet-lite0 is right: none" in html
+    assert "Only other is right: none" in html
     assert 'id="dataset"' in html
     for each in document["models"]:
         assert each["curves"]["recall"]["recall"][0] == each["retrieval"]["recall@1"]
@@ -129,6 +137,8 @@ def test_what_cannot_be_evaluated_is_refused_in_one_line(tiny_dataset: Path, tmp
             ("evaluate", tiny_dataset, "--predictions", "."),
             "an output file must be new or end in .csv to be ",
         ),
+        (("evaluate", tiny_dataset, "--models", "a,b,a"), "--models must name each model once, got 'a,b,a'; "),
+        (("evaluate", tiny_dataset, "--models", "a, "), "--models must name each model once, got 'a, '; "),
         (("evaluate", tiny_dataset, "--models", "a,b", "--model", "c"), "--models must come without --model, got both"),
         (
             ("evaluate", tiny_dataset, "--protocol", "frames:1", "--false-accept-rate", 0.1),
@@ -169,7 +179,7 @@ def test_a_loop_is_closed_from_the_command_line(photos_root: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("option", ["--intervals", "--no-intervals"])
 def test_text_shows_intervals_unless_they_are_not_wanted(tiny_dataset: Path, option: str) -> None:
-    """A number and what it may be on other places, on one line."""
+    """A number and its interval, on one line."""
     done = placewise("evaluate", tiny_dataset, "--no-cache", "--tau", 0.5, option)
 
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("Recall@10"))

@@ -76,6 +76,35 @@ def test_the_page_holds_the_numbers_of_the_document(tiny_dataset: Path, tmp_path
     ]
 
 
+def test_what_lies_right_of_zero_is_better(tiny_dataset: Path, tmp_path: Path) -> None:
+    """The plot of differences has no rate of errors, whose rise is no gain; the table has it."""
+    source = read_source(tiny_dataset)
+    contest = contest_of([evaluate_source(source, model, tau=0.9) for model in (TinyModel(), Blind("blind"))])
+
+    write_contest_report(contest, source, tmp_path / "out.html")
+
+    html = (tmp_path / "out.html").read_text(encoding="utf-8")
+    label = words_of("false_accept_rate").label
+    plot = html.partition('id="difference-1"')[2].partition("</figure>")[0]
+    assert words_of("auroc").label in plot
+    assert label not in plot
+    assert f'<th scope="row">{label}</th>' in html
+
+
+def test_names_are_read_as_they_are_written(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Apostrophes and ampersands of a place reach the reader of the contest unchanged."""
+    text = tiny_dataset.read_text(encoding="utf-8").replace(",place ", ",St Paul's & Co ")
+    tiny_dataset.write_text(text, encoding="utf-8")
+    source = read_source(tiny_dataset)
+    contest = contest_of([evaluate_source(source, model) for model in (TinyModel(), Blind("blind"))])
+
+    write_contest_report(contest, source, tmp_path / "out.html")
+
+    texts = Page((tmp_path / "out.html").read_text(encoding="utf-8")).texts
+    assert any(shown.startswith("✓ St Paul's & Co ") for shown in texts)
+    assert not [shown for shown in texts if "&#39;" in shown or "&amp;" in shown]
+
+
 def test_disagreements_are_known_queries_that_one_gets_right() -> None:
     """Of three known queries one is lost and one is gained, in whatever order; an open-set one does not count."""
     mine = [
@@ -91,6 +120,30 @@ def test_disagreements_are_known_queries_that_one_gets_right() -> None:
     assert (lost.right, lost.wrong, lost.count) == ("first", "second", 1)
     assert [one.correct for one, _ in lost.pairs] == [True]
     assert set(lost.photos) == {mine[0].query, mine[0].hits[0].photo}
+
+
+def test_the_hit_that_is_marked_is_the_one_that_answers(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """A best hit without a label answers nothing: the first that has one is shown, with its photo and similarity."""
+    source = read_source(tiny_dataset)
+    bare = (replace(photo, place=None) if photo.path.name == "0.png" else photo for photo in source.photos)
+    source = replace(source, photos=tuple(bare))
+    evaluation = evaluate_source(source, tiny_model)
+    wrong = tuple(replace(one, correct=False) for one in evaluation.results)
+    other = replace(evaluation, results=wrong, card=replace(evaluation.card, name="other"))
+
+    write_contest_report(contest_of([evaluation, other]), source, tmp_path / "out.html")
+
+    apart = [one for one in evaluation.results if one.correct and one.hits[0].photo.place is None]
+    assert apart
+    for one in apart:
+        assert one.answered is not None
+        assert one.answered == next(hit for hit in one.hits if hit.photo.place is not None)
+        assert one.answered.photo.place == one.place
+    texts = Page((tmp_path / "out.html").read_text(encoding="utf-8")).texts
+    marked = [text for text in texts if text.startswith("✓ ")]
+    assert sorted(marked) == [f"✓ {one.place}" for one in evaluation.results if one.correct and one.open_set is False]
 
 
 def test_a_forest_has_every_value_within_its_interval_and_its_frame() -> None:

@@ -40,16 +40,18 @@ def result(
     number: int = 0,
 ) -> QueryResult:
     """A query of a place, what would be answered, and how surely."""
+    hit = Hit(Photo(PurePosixPath(f"{answered}/g.jpg"), "gallery", answered), confidence)
     return QueryResult(
         query=Photo(PurePosixPath(f"{place}/{number}.jpg"), "query", place),
         open_set=open_set,
-        hits=(Hit(Photo(PurePosixPath(f"{answered}/g.jpg"), "gallery", answered), confidence),),
+        hits=(hit,),
         relevant=(place == answered,),
         positive_ranks=np.array(() if open_set else ranks, dtype=np.int64),
         confidence=confidence,
         place=answered,
         correct=place == answered,
         reason="",
+        answered=hit,
     )
 
 

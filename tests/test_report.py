@@ -95,6 +95,20 @@ def test_labels_cannot_inject_markup(tiny_dataset: Path, tiny_model: TinyModel, 
     assert "&lt;script&gt;" in html
 
 
+def test_names_are_read_as_they_are_written(tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path) -> None:
+    """Apostrophes and ampersands of a place reach the reader of the mistakes and of the places unchanged."""
+    text = tiny_dataset.read_text(encoding="utf-8").replace("place 0", "St Paul's & Co")
+    tiny_dataset.write_text(text, encoding="utf-8")
+    source = read_source(tiny_dataset)
+
+    write_report(evaluate_source(source, tiny_model), source, tmp_path / "out.html")
+
+    page = Page((tmp_path / "out.html").read_text(encoding="utf-8"))
+    assert page.texts.count("St Paul's & Co") >= 2
+    assert "✓ St Paul's & Co" in page.texts
+    assert not [shown for shown in page.texts if "&#39;" in shown or "&amp;" in shown]
+
+
 def test_a_photo_that_has_gone_leaves_a_gap_and_a_report(
     tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
 ) -> None:
@@ -139,6 +153,58 @@ def test_intervals_protocol_and_command_are_shown(tiny_dataset: Path, tiny_model
         assert shown in text
     assert evaluation.card.fingerprint in text
     assert "– to" not in text
+
+
+def test_intervals_that_are_not_defined_are_not_explained(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """Where there is an interval the page says what it holds; where none is defined there is no column of dashes."""
+    source = read_source(tiny_dataset)
+
+    texts = []
+    for protocol in ("place", "frames:3"):
+        write_report(evaluate_source(source, tiny_model, protocol=protocol), source, tmp_path / "out.html")
+        texts.append(" ".join(Page((tmp_path / "out.html").read_text(encoding="utf-8")).texts))
+
+    assert [text.count("it holds the value over all such") for text in texts] == [1, 0]
+    assert ["95 % interval better" in " ".join(text.split()) for text in texts] == [True, False]
+    assert "Intervals say where" not in texts[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.25, "A ring marks recall at 100 % precision, 0.250."),
+        (0.0, "Something wrong is among the most confident answers, so recall at 100 % precision is 0."),
+        (math.nan, ""),
+    ],
+)
+def test_the_curve_of_answers_is_explained_as_it_is(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path, value: float, shown: str
+) -> None:
+    """A tie of right and wrong on top is no answer that is wrong; of what is not defined nothing is said."""
+    source = read_source(tiny_dataset)
+    evaluation = evaluate_source(source, tiny_model, tau=0.9)
+    evaluation = replace(evaluation, open_set={**evaluation.open_set, "recall_at_100_precision": value})
+
+    write_report(evaluation, source, tmp_path / "out.html")
+
+    html = (tmp_path / "out.html").read_text(encoding="utf-8")
+    text = " ".join(Page(html).texts)
+    assert text.count("recall at 100 % precision") == bool(shown)
+    assert shown in text
+    assert html.count("<title>R@100P") == (value > 0)
+
+
+def test_the_rate_of_false_accepts_is_in_the_headline(
+    tiny_dataset: Path, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    """What a user asks of tau is a tile."""
+    source = read_source(tiny_dataset)
+
+    write_report(evaluate_source(source, tiny_model, tau=0.9), source, tmp_path / "out.html")
+
+    assert "<li><span>false-accept rate</span>" in (tmp_path / "out.html").read_text(encoding="utf-8")
 
 
 def test_a_metric_that_the_report_has_no_words_for_is_listed_all_the_same(
@@ -230,3 +296,4 @@ def test_whatever_can_be_evaluated_can_be_reported(
     assert ("recall" in page.ids) == (kept != "open-set")
     assert ("roc" in page.ids) == (kept == "one gallery photo")
     assert "nan" not in " ".join(page.texts[6:])
+    assert ("1 query asked 1 gallery photo " in " ".join(page.texts)) == (kept == "one of each")

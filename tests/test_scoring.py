@@ -419,7 +419,7 @@ def test_one_group_has_no_intervals_and_the_text_says_so(tiny_dataset: Path, tin
 
     assert all(math.isnan(interval.low) for interval in evaluation.intervals.values())
     text = evaluation_text(evaluation)
-    assert "; 95 % intervals are not defined: stretches of 50 frames are fewer than two" in text
+    assert "; 95 % intervals are not defined: stretches of 50 frames are too few" in text
     assert "nan" not in text
 
 

@@ -401,7 +401,10 @@ _exclude_last = click.option(
     help="With pairs of one sequence: a frame is not compared with the N before it. Default: 50.",
 )
 _intervals = click.option(
-    "--intervals/--no-intervals", default=True, show_default=True, help="Say what each metric may be on other places."
+    "--intervals/--no-intervals",
+    default=True,
+    show_default=True,
+    help="Give each metric a 95 % interval for its value over all such places.",
 )
 
 
@@ -478,6 +481,7 @@ def evaluate(
 
     _only_without("tau", tau is not None, "false_accept_rate", "confidence")
     _only_without("models", bool(names), "model", "weights", "predictions", "answers")
+    wanted_models = _each_once(names) if names else [model]
     if report:
         check_output(report, ".html")
     if numbers:
@@ -485,7 +489,7 @@ def evaluate(
     wanted = find_protocol(protocol, exclude_last=exclude_last)
     kept = _top(top)
     rows = _read(source, columns)
-    embedders = [_load(name.strip(), weights, precision, decode, device) for name in (names or model).split(",")]
+    embedders = [_load(name, weights, precision, decode, device) for name in wanted_models]
     evaluations: list[Evaluation] = []
     with _progress() as progress:
         for embedder in embedders:
@@ -902,6 +906,15 @@ def _top(text: str) -> int | None:
         message = f"--top must be a number of hits or all, got {text!r}"
         raise OptionError(message)
     return int(text)
+
+
+def _each_once(names: str) -> list[str]:
+    """The models that are to be compared."""
+    found = [name.strip() for name in names.split(",")]
+    if "" in found or len(set(found)) < len(found):
+        message = f"--models must name each model once, got {names!r}; separate different names by commas"
+        raise OptionError(message)
+    return found
 
 
 def _load(

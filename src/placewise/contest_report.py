@@ -9,7 +9,7 @@ from placewise.files import check_output
 from placewise.forest import forest_of
 from placewise.machine import versions
 from placewise.page import write_page
-from placewise.scoring.wording import counts_text, heads_of, intervals_text, words_of
+from placewise.scoring.wording import counts_text, heads_of, intervals_meaning, intervals_text, words_of
 from placewise.thumbnails import thumbnails
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def write_contest_report(
         "versions": versions(),
         "counts": counts_text(first.scores),
         "intervals": intervals_text(first.scores),
+        "intervals_meaning": intervals_meaning(first.scores),
         "headline": [(name, words_of(name)) for name in names],
         "words": words_of,
         "side_by_side": [(name, words_of(name), _side_by_side(contest, name)) for name in names],
@@ -73,7 +74,7 @@ def _side_by_side(contest: Contest, name: str) -> Forest | None:
 
 
 def _differences(comparison: Comparison, names: list[str]) -> Forest | None:
-    """The headline metrics of one comparison; of all of them higher is better."""
-    found = {one.metric: one for one in comparison.differences}
+    """The headline metrics of one comparison, but for those of which lower is better: right of zero is a gain."""
+    found = {one.metric: one for one in comparison.differences if words_of(one.metric).higher_is_better}
     rows = [(words_of(name).label, found[name].difference, found[name].interval) for name in names if name in found]
     return forest_of(rows, f"{comparison.names[1]} minus {comparison.names[0]}", differences=True)

@@ -45,11 +45,12 @@ class QueryResult:
         relevant: for each of them, whether it is right.
         positive_ranks: the 1-based ranks of all its positives, ascending.
         confidence: what tau is compared with; -1, below every tau, where there was nothing to compare.
-        place: what would be answered: the place of the best hit that has one.
+        place: what would be answered: the place of the hit that answers.
         correct: whether that hit is right.
         reason: why it was accepted or not, in one line.
         first_right: the best hit that is right, at the first of the positive ranks; None where there is none.
         junk: for each of the hits, whether it counts neither for nor against.
+        answered: the hit that answers, the best that has a place where places are asked for; None where there is none.
     """
 
     query: Photo
@@ -63,6 +64,7 @@ class QueryResult:
     reason: str
     first_right: Hit | None = None
     junk: tuple[bool, ...] = ()
+    answered: Hit | None = None
 
     @property
     def similarity(self) -> float:
@@ -93,7 +95,7 @@ class Evaluation:
         computed: photos the network was run for; the others came from the cache.
         failures: photos that could not be embedded.
         protocol: its spelling and what it counts as right, in one line.
-        intervals: what each metric may be, by the name that the metric has in ``retrieval`` and ``open_set``.
+        intervals: of each metric, by the name that the metric has in ``retrieval`` and ``open_set``.
         scores: where those numbers come from: counts, and what came of each query.
         examination: what the doctor found in the photos; None where it was not asked.
     """
@@ -164,6 +166,7 @@ def _result(truth: Truth, number: int, one: Prediction, *, open_set: bool | None
         reason=one.reason,
         first_right=_first_right(truth, one, positives),
         junk=tuple(np.isin(shown, truth.junk[number]).tolist()),
+        answered=_answered(truth, one),
     )
 
 
@@ -172,6 +175,13 @@ def _first_right(truth: Truth, one: Prediction, positives: NDArray[np.int64]) ->
     if not right.size:
         return None
     return Hit(truth.gallery[int(one.rows[right[0]])], float(one.similarities[right[0]]))
+
+
+def _answered(truth: Truth, one: Prediction) -> Hit | None:
+    """The hit that answers; its similarity is NaN where it is not among the hits kept."""
+    if one.answer < 0:
+        return None
+    return Hit(truth.gallery[one.answer], float(max(one.similarities[one.rows == one.answer], default=math.nan)))
 
 
 def save_answers(results: Sequence[QueryResult], path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from placewise.files import check_output, write_atomically
 from placewise.openset import percent
+from placewise.scoring.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,14 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"number": number, "percent": _percent, "words": _words, "breakable": _breakable, "short": short}
+    found.filters |= {
+        "number": number,
+        "percent": _percent,
+        "words": _words,
+        "breakable": _breakable,
+        "counted": counted,
+        "short": short,
+    }
     style, script = (loader.get_source(found, name)[0] for name in ("page.css", "page.js"))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
@@ -87,10 +95,10 @@ def _words(name: str) -> str:
 
 
 def _breakable(name: object) -> markupsafe.Markup:
-    """A path or a label, escaped, that may go on in the next line after each slash and underscore."""
+    """A path or a label, escaped if it is not yet, that may go on in the next line after each slash and underscore."""
     from markupsafe import Markup, escape
 
-    escaped = str(escape(str(name)))
+    escaped = str(escape(name))
     return Markup(escaped.replace("/", "/<wbr>").replace("_", "_<wbr>"))  # noqa: S704 - escaped above
 
 

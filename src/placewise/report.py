@@ -11,7 +11,7 @@ from placewise.figures import figures_of, panels_of
 from placewise.files import check_output
 from placewise.machine import versions
 from placewise.page import number, write_page
-from placewise.scoring.wording import counts_text, heads_of, intervals_text, is_defined, words_of
+from placewise.scoring.wording import counts_text, heads_of, intervals_meaning, intervals_text, is_defined, words_of
 from placewise.thumbnails import thumbnails
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def write_report(
         "labelled": evaluation.scores.protocol.labelled,
         "counts": counts_text(evaluation.scores),
         "intervals": intervals_text(evaluation.scores),
+        "intervals_meaning": intervals_meaning(evaluation.scores),
         "headline": _rows(evaluation, heads_of(evaluation.scores)),
         "numbers": _rows(evaluation, evaluation.values),
         "panels": panels,
@@ -91,7 +92,7 @@ def _drawn(evaluation: Evaluation, figures: Figures) -> dict[str, object]:
             [("", figures.answers)],
             "recall",
             "precision of accepted answers",
-            marks=[(alone, 1.0, f"R@100P {number(alone)}")] if alone else [],
+            marks=[(alone, 1.0, f"R@100P {number(alone)}")] if alone > 0 else [],
         ),
         "roc": plots.share_plot(
             [("known, accepted", figures.roc), ("… and right", figures.oscr)],

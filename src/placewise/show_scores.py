@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from placewise.scoring.comparing import Comparison
     from placewise.scoring.scores import Scores
 
-_ELSEWHERE = frozenset(("recall@10", "unknown_precision", "unknown_recall", "recall_at_100_precision", "auc_pr"))
+_ELSEWHERE = frozenset(("recall@10", "unknown_precision", "false_accept_rate", "recall_at_100_precision", "auc_pr"))
 """Headline metrics that a line for each model has no room for; they are among the differences."""
 
-_DECISIONS = ("unknown_precision", "unknown_recall", "unknown_f1")
+_DECISIONS = ("unknown_precision", "unknown_recall", "unknown_f1", "false_accept_rate", "false_reject_rate")
 
 
 def evaluation_text(evaluation: Evaluation) -> str:

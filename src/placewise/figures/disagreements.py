@@ -36,7 +36,7 @@ class Disagreement:
         """Every photo that is shown."""
         for pair in self.pairs:
             yield pair[0].query
-            yield from (result.hits[0].photo for result in pair if result.hits)
+            yield from (result.answered.photo for result in pair if result.answered)
 
 
 def disagreements_of(

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from placewise.metrics import Interval
     from placewise.scoring.scores import Scores
@@ -109,17 +107,39 @@ _COUNTS = {
 def counts_text(scores: Scores) -> str:
     """How many queries there are of each kind; kinds without any are left out."""
     counts = [f"{scores.counts[key]} {word}" for key, word in _COUNTS.items() if scores.counts[key]]
-    return f"{scores.counts['queries']} queries: {', '.join(counts)}"
+    return f"{counted(scores.counts['queries'], 'query', 'queries')}: {', '.join(counts)}"
+
+
+def counted(count: int, one: str, more: str) -> str:
+    """A number of things in words."""
+    return f"{count} {one if count == 1 else more}"
 
 
 def intervals_text(scores: Scores) -> str:
     """What the intervals draw; empty where none were asked for."""
     if not scores.intervals:
         return ""
-    groups = scores.outcomes.groups
-    number = len(np.unique(groups.codes))
-    over = f"over {number} {groups.unit}" if number > 1 else f"are not defined: {groups.unit} are fewer than two"
-    return f"95 % intervals {over}"
+    unit, groups = scores.outcomes.groups.unit, scores.outcomes.group_counts
+    if not has_intervals(scores):
+        return f"95 % intervals are not defined: {unit} are too few"
+    kinds = {"known queries": groups["known"], "open-set ones": groups["open_set"]}
+    return f"95 % intervals over {unit}, {' and '.join(f'{n} with {kind}' for kind, n in kinds.items() if n)}"
+
+
+def intervals_meaning(scores: Scores) -> str:
+    """What an interval says; empty where there is none to explain."""
+    if not has_intervals(scores):
+        return ""
+    unit = scores.outcomes.groups.unit
+    return (
+        f"An interval is made so that in about 95 of 100 sets of {unit} like these it holds the value over all such "
+        f"{unit}; with few of them it does so less often."
+    )
+
+
+def has_intervals(scores: Scores) -> bool:
+    """Whether any metric has an interval to show."""
+    return any(is_defined(interval) for interval in scores.intervals.values())
 
 
 def is_defined(interval: Interval | None) -> bool:
@@ -130,7 +150,7 @@ def is_defined(interval: Interval | None) -> bool:
 def heads_of(scores: Scores) -> list[str]:
     """The metrics that a reader looks for first, eight at most, by protocol; what is not defined is left out."""
     retrieval = list(_RETRIEVAL.get(scores.protocol.kind, ("recall@1", "recall@5", "recall@10", "map")))
-    of_tau = ["unknown_precision", "unknown_recall", "auroc", "oscr"]
+    of_tau = ["unknown_precision", "false_accept_rate", "auroc", "oscr"]
     confidence = ["auroc", "oscr", "auc_pr", "recall_at_100_precision"] if math.isnan(scores.tau) else of_tau
     decisions = scores.decisions
     values = {
