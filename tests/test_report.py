@@ -213,7 +213,8 @@ def test_a_metric_that_the_report_has_no_words_for_is_listed_all_the_same(
     """Whoever adds a metric to an evaluation finds it in the table under its own name."""
     source = read_source(tiny_dataset)
     evaluation = evaluate_source(source, tiny_model, tau=0.9)
-    more = replace(evaluation, retrieval={**evaluation.retrieval, "map_by_moon": 0.12345, "recall@20": 0.76543})
+    retrieval = {**evaluation.retrieval, "map_by_moon": 0.12345, "recall@20": 0.76543}
+    more = replace(evaluation, retrieval=retrieval, scores=replace(evaluation.scores, retrieval=retrieval))
 
     write_report(more, source, tmp_path / "out.html")
 
