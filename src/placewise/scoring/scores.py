@@ -219,7 +219,8 @@ def intervals_of(outcomes: Outcomes, tau: float, wanted: Mapping[str, float]) ->
         return found
     found |= metrics.bootstrap_open_set(outcomes.answered(tau), codes[rows])
     if "gap_in_order" in wanted and len(np.unique(codes[rows])) > 1:
-        found["gap_in_order"] = metrics.bootstrap(lambda drawn: gap_in_order(outcomes, rows[drawn]), codes[rows])
+        interval = metrics.bootstrap(lambda drawn: gap_in_order(outcomes, rows[drawn]), codes[rows])
+        found["gap_in_order"] = interval if interval.high > interval.low else found["gap"]  # draws of one value
     return found
 
 
