@@ -244,7 +244,7 @@ def _outcomes(predictions: Sequence[Prediction | None], truth: Truth, protocol: 
         open_set=truth.open_set,
         first_rank=first_rank,
         confidence=np.array([one.confidence for one in listed], dtype=np.float64).reshape(count),
-        correct=np.array([_is_right(one, rows) for one, rows in zip(listed, truth.positives, strict=True)], dtype=bool),
+        correct=np.array([one.is_right(rows) for one, rows in zip(listed, truth.positives, strict=True)], dtype=bool),
         values={
             **recalls(first_rank, truth.evaluated, len(truth.gallery)),
             **_precisions(listed, truth, protocol, ranks),
@@ -256,10 +256,6 @@ _NONE = Prediction(
     np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), -math.inf, -1
 )
 """What stands for a prediction that there is not."""
-
-
-def _is_right(prediction: Prediction, positives: NDArray[np.int64]) -> bool:
-    return prediction.answer >= 0 and bool(np.isin(prediction.answer, positives))
 
 
 def recalls(
