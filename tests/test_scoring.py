@@ -302,6 +302,18 @@ def test_a_list_may_be_long_and_repeat_photos(tmp_path: Path) -> None:
     assert scored(tmp_path, solution, f"id,images\nq1,{many} a\n", "pairs").retrieval["map"] == 1 / 8001 / 2
 
 
+def test_both_gaps_without_a_mistake_have_the_interval_of_so_few_places(tmp_path: Path) -> None:
+    """Neither promises that nothing will ever be wrong."""
+    solution, file = tmp_path / "solution.csv", tmp_path / "p.csv"
+    solution.write_text("id,landmarks\nq1,7\nq2,8\nq3,\nq4,\n", encoding="utf-8")
+    file.write_text("id,landmarks\nq1,7 0.9\nq2,8 0.8\nq3,7 0.1\nq4,7 0.2\n", encoding="utf-8")
+
+    found = score_predictions(file, solution, protocol="landmarks-gap").intervals
+
+    assert found["gap_in_order"] == found["gap"]
+    assert found["gap"].low == pytest.approx(0.025 ** (1 / 2))
+
+
 def test_a_place_may_have_a_blank_in_its_name(tmp_path: Path) -> None:
     """The last word is the confidence."""
     truth = tmp_path / "truth.csv"

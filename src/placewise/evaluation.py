@@ -162,7 +162,7 @@ def _result(truth: Truth, number: int, one: Prediction, *, open_set: bool | None
         positive_ranks=ranks_among(one, positives),
         confidence=one.confidence,
         place=truth.gallery[one.answer].place if one.answer >= 0 else None,
-        correct=one.answer >= 0 and bool(np.isin(one.answer, positives)),
+        correct=one.is_right(positives),
         reason=one.reason,
         first_right=_first_right(truth, one, positives),
         junk=tuple(np.isin(shown, truth.junk[number]).tolist()),

@@ -25,6 +25,9 @@ from placewise.errors import OptionError
 Method = Literal["percentile", "expanded", "bca"]
 """Which percentiles of the draws are the limits."""
 
+_EQUAL = 1e-12
+"""How much draws of one value differ by rounding."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -89,19 +92,25 @@ def interval_of(
     return Interval(float(low), float(high), float(np.mean(values > 0) + np.mean(values == 0) / 2))
 
 
-def one_sided(value: float, groups: int, *, level: float) -> Interval:
-    """The interval of a share that is 0 or 1 in all of n groups, of which no draw can differ.
+def of_equal_draws(values: NDArray[np.float64], groups: int, *, level: float) -> Interval | None:
+    """The interval of a share from 0 to 1 that is the same in all draws; None where draws differ, or there is but one.
 
-    Its other limit is that of Clopper and Pearson (1934) with the groups as trials, ((1 - level) / 2)^(1/n) below 1 or
-    as far above 0; NaN with fewer than two groups.
+    Nothing is learnt from such draws. Where the share is 0 or 1 in all of n groups, the other limit is that of Clopper
+    and Pearson (1934) with the groups as trials, ((1 - level) / 2)^(1/n) below 1 or as far above 0. Elsewhere, and with
+    fewer than two groups, the limits are NaN.
 
-    >>> round(one_sided(1.0, 20, level=0.95).low, 3)
+    >>> round(of_equal_draws(np.ones(2), 20, level=0.95).low, 3)
     0.832
     """
-    if groups < 2:
-        return Interval(math.nan, math.nan, math.nan)
-    reach = ((1 - level) / 2) ** (1 / groups)
-    return Interval(reach, 1.0, 1.0) if value else Interval(0.0, 1 - reach, 0.5)
+    values = values[~np.isnan(values)]
+    if values.size < 2 or float(np.ptp(values)) > _EQUAL:
+        return None
+    reach, value = ((1 - level) / 2) ** (1 / max(groups, 1)), float(values[0])
+    if groups > 1 and abs(value - 1) <= _EQUAL:
+        return Interval(reach, 1.0, 1.0)
+    if groups > 1 and abs(value) <= _EQUAL:
+        return Interval(0.0, 1 - reach, 0.5)
+    return Interval(math.nan, math.nan, math.nan)
 
 
 def student_quantile(level: float, degrees: int) -> float:

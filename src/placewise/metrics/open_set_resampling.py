@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from placewise.errors import OptionError
 from placewise.metrics.confidences import as_confidences, as_outcomes
-from placewise.metrics.intervals import Interval, Method, check_options, interval_of, one_sided
+from placewise.metrics.intervals import Interval, Method, check_options, interval_of, of_equal_draws
 from placewise.metrics.resampling import number_groups, resamples
 
 _AT_ONCE = 400_000
@@ -77,8 +77,8 @@ def bootstrap_open_set(
     `auroc`, `fpr95`, `fpr95_open_set`, `oscr`, `gap`, `recall_at_100_precision`, `auc_pr` and ``aurc``; with a tau also
     ``unknown_precision``, ``unknown_recall``, ``unknown_f1``, ``false_accept_rate``, ``false_reject_rate``,
     ``wrong_place_rate`` and ``known_accepted_right``. Limits are NaN where a metric is undefined, or where the places
-    that it depends on are fewer than two. A metric that is 0 or 1 in all draws has the limits of `one_sided`, with the
-    groups that it depends on as trials, of two kinds the fewer; not by the method ``percentile``.
+    that it depends on are fewer than two. A metric that is the same in all draws has the limits of `of_equal_draws`,
+    with the groups that it depends on as trials, of two kinds the fewer; not by the method ``percentile``.
 
     Args:
         answered: the answers.
@@ -190,10 +190,9 @@ def _intervals(models: list[_Columns], strata: _Strata, level: float, method: Me
         column = models[0][name] if len(models) == 1 else models[1][name] - models[0][name]
         draws = column.size - (1 + min(sum(strata.sizes), _PARTS) if method == "bca" else 0)
         values, groups = column[:draws], strata.groups(name)
-        if len(models) == 1 and method != "percentile" and draws > 1 and _is_sure(values):
-            found[name] = one_sided(round(float(values[0])), groups, level=level)
-            continue
-        found[name] = interval_of(
+        single = len(models) == 1 and method != "percentile"
+        equal = of_equal_draws(values, groups, level=level) if single else None
+        found[name] = equal or interval_of(
             values,
             groups,
             level=level,
@@ -202,11 +201,6 @@ def _intervals(models: list[_Columns], strata: _Strata, level: float, method: Me
             left_out=column[draws + 1 :] if method == "bca" else None,
         )
     return found
-
-
-def _is_sure(values: NDArray[np.float64]) -> bool:
-    """Whether a metric is 0 in all draws, or 1 in all."""
-    return any(bool(np.isclose(values, limit, rtol=0, atol=1e-12).all()) for limit in (0, 1))
 
 
 def _weighed(answered: Answered, strata: _Strata, *, draws: int, seed: int, method: Method) -> _Columns:

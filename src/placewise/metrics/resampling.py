@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from placewise.errors import OptionError
-from placewise.metrics.intervals import Interval, Method, check_options, interval_of, one_sided
+from placewise.metrics.intervals import Interval, Method, check_options, interval_of, of_equal_draws
 
 _AT_ONCE = 1_000_000
 """How many numbers a block of draws may hold."""
@@ -79,7 +79,7 @@ def bootstrap_means(
     A draw's mean is a ratio of two sums over its groups, so groups may be of any size. Groups without an evaluated
     query are not drawn; with fewer than two others there is nothing to resample and the limits are NaN.
 
-    Where all queries have 1, or all have 0, draws cannot differ: the interval is then that of `one_sided`, unless the
+    Where all queries have one value, draws cannot differ: the interval is then that of `of_equal_draws`, unless the
     method is ``percentile``.
 
     Args:
@@ -103,10 +103,11 @@ def bootstrap_means(
     check_options(draws, level, method)
     array = np.asarray(values, dtype=np.float64)
     number_of = number_groups(groups, array.shape)
-    evaluated = array[~np.isnan(array)]
-    places = np.unique(number_of[~np.isnan(array)]).size
-    if method != "percentile" and places > 1 and evaluated[0] in {0, 1} and (evaluated == evaluated[0]).all():
-        return one_sided(float(evaluated[0]), int(places), level=level)
+    evaluated = ~np.isnan(array)
+    places = np.unique(number_of[evaluated]).size
+    equal = of_equal_draws(array[evaluated], places, level=level) if method != "percentile" else None
+    if equal is not None:
+        return equal
     return _of_means(array, number_of, draws=draws, level=level, seed=seed, method=method)
 
 

@@ -185,8 +185,8 @@ def _sentence(found: Comparison, headline: str, *, alike: bool) -> str:
     )
 
 
-def _in_order(second: Compared, first: Compared) -> Outcomes:
-    """The second's outcomes in the order of the first's queries, with the first's groups."""
+def _check_kinship(first: Compared, second: Compared) -> None:
+    """Refuse two that are not by the same protocol, of the same queries in a gallery of the same size."""
     a, b = first.outcomes, second.outcomes
     if (first.protocol, first.law) != (second.protocol, second.law):
         message = f"two evaluations must be by the same protocol, got {first.protocol} and {second.protocol}"
@@ -202,6 +202,12 @@ def _in_order(second: Compared, first: Compared) -> Outcomes:
         message = f"two evaluations must be of the same gallery, got {first.gallery} and {second.gallery} photos"
         message += "; evaluate both on one set"
         raise EvaluationError(message)
+
+
+def _in_order(second: Compared, first: Compared) -> Outcomes:
+    """The second's outcomes in the order of the first's queries, with the first's groups."""
+    a, b = first.outcomes, second.outcomes
+    _check_kinship(first, second)
     row_of = {name: row for row, name in enumerate(b.queries)}
     order = np.array([row_of[name] for name in a.queries], dtype=np.int64)
     if not np.array_equal(a.positives, b.positives[order]) or not np.array_equal(a.open_set, b.open_set[order]):

@@ -181,17 +181,7 @@ def _prediction(number: int, said: _Answer, truth: Truth, row_of: Mapping[str, i
     similarities = np.array(
         [_number(text, path, f"a similarity for {query!r}") if text.strip() else math.nan for text in said.similarities]
     )
-    if any(text.strip() for text in said.ranks):
-        ranks = np.array([_rank(text, path, query) for text in said.ranks], dtype=np.int64)
-        if len(np.unique(ranks)) < len(ranks):
-            raise _fault(path, f"must give each photo of a query a rank of its own, got one twice for {query!r}")
-        order = np.argsort(ranks)
-    else:
-        if np.isnan(similarities).any():
-            raise _fault(path, f"must have a rank or a similarity in each line, got neither for {query!r}")
-        order = np.argsort(-similarities, kind="stable")
-        ranks = np.empty(len(rows), dtype=np.int64)
-        ranks[order] = np.arange(1, len(rows) + 1)
+    order, ranks = _order(said, similarities, query, path)
     if (np.abs(similarities) > np.finfo(np.float32).max).any():
         raise _fault(path, f"must have similarities that a float32 can hold, got a larger one for {query!r}")
     counts = np.flatnonzero(~np.isin(rows[order], truth.junk[number]))  # junk answers nothing
@@ -206,6 +196,24 @@ def _prediction(number: int, said: _Answer, truth: Truth, row_of: Mapping[str, i
     named = row_of[answer] if answer else int(rows[first]) if first >= 0 and answer is None else -1
     kept = similarities[order].astype(np.float32)
     return Prediction(np.maximum(rows[order], -1), ranks[order], kept, sure, max(named, -1))
+
+
+def _order(
+    said: _Answer, similarities: NDArray[np.float64], query: str, path: Path
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The order of a query's hits, best first, and the rank of each as it stands."""
+    if any(text.strip() for text in said.ranks):
+        ranks = np.array([_rank(text, path, query) for text in said.ranks], dtype=np.int64)
+        if len(np.unique(ranks)) < len(ranks):
+            raise _fault(path, f"must give each photo of a query a rank of its own, got one twice for {query!r}")
+        order = np.argsort(ranks)
+    else:
+        if np.isnan(similarities).any():
+            raise _fault(path, f"must have a rank or a similarity in each line, got neither for {query!r}")
+        order = np.argsort(-similarities, kind="stable")
+        ranks = np.empty(len(said.rows), dtype=np.int64)
+        ranks[order] = np.arange(1, len(said.rows) + 1)
+    return order, ranks
 
 
 def _queries(truth: Truth) -> dict[str, int]:

@@ -50,6 +50,10 @@ class Prediction:
     answer: int
     reason: str = ""
 
+    def is_right(self, positives: NDArray[np.int64]) -> bool:
+        """Whether the photo that names the answer is a positive."""
+        return self.answer >= 0 and bool(np.isin(self.answer, positives))
+
     def hits(self, k: int) -> int:
         """How many of its rows are the first hits, at most k, with no gap between them."""
         return int(np.sum(self.ranks[:k] == np.arange(1, len(self.ranks[:k]) + 1)))

@@ -219,7 +219,8 @@ def intervals_of(outcomes: Outcomes, tau: float, wanted: Mapping[str, float]) ->
         return found
     found |= metrics.bootstrap_open_set(outcomes.answered(tau), codes[rows])
     if "gap_in_order" in wanted and len(np.unique(codes[rows])) > 1:
-        found["gap_in_order"] = metrics.bootstrap(lambda drawn: gap_in_order(outcomes, rows[drawn]), codes[rows])
+        interval = metrics.bootstrap(lambda drawn: gap_in_order(outcomes, rows[drawn]), codes[rows])
+        found["gap_in_order"] = interval if interval.high > interval.low else found["gap"]  # draws of one value
     return found
 
 
@@ -243,7 +244,7 @@ def _outcomes(predictions: Sequence[Prediction | None], truth: Truth, protocol: 
         open_set=truth.open_set,
         first_rank=first_rank,
         confidence=np.array([one.confidence for one in listed], dtype=np.float64).reshape(count),
-        correct=np.array([_is_right(one, rows) for one, rows in zip(listed, truth.positives, strict=True)], dtype=bool),
+        correct=np.array([one.is_right(rows) for one, rows in zip(listed, truth.positives, strict=True)], dtype=bool),
         values={
             **recalls(first_rank, truth.evaluated, len(truth.gallery)),
             **_precisions(listed, truth, protocol, ranks),
@@ -255,10 +256,6 @@ _NONE = Prediction(
     np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), -math.inf, -1
 )
 """What stands for a prediction that there is not."""
-
-
-def _is_right(prediction: Prediction, positives: NDArray[np.int64]) -> bool:
-    return prediction.answer >= 0 and bool(np.isin(prediction.answer, positives))
 
 
 def recalls(
