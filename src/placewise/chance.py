@@ -42,10 +42,11 @@ def log_binomial_tail(trials: int, successes: int, probability: float) -> float:
         return -math.inf
     if probability >= 1:
         return 0.0
-    factorials = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, trials + 1)))))  # their logarithms
-    counts = np.arange(successes, trials + 1)
-    terms = factorials[trials] - factorials[counts] - factorials[trials - counts]
-    terms += counts * math.log(probability) + (trials - counts) * math.log1p(-probability)
+    first = math.lgamma(trials + 1) - math.lgamma(successes + 1) - math.lgamma(trials - successes + 1)
+    first += successes * math.log(probability) + (trials - successes) * math.log1p(-probability)
+    counts = np.arange(successes, trials)  # each next term is the last one times (n - k) / (k + 1) times the odds
+    odds = math.log(probability) - math.log1p(-probability)
+    terms = first + np.concatenate(([0.0], np.cumsum(np.log((trials - counts) / (counts + 1)) + odds)))
     peak = float(terms.max())
     return min(0.0, peak + math.log(float(np.exp(terms - peak).sum())))
 

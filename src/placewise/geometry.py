@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ SIDE = 640.0
 """The longer side of both images, in the unit of all lengths here."""
 
 _FEWEST = 4  # fewer matches say nothing
-_PARTNERS = 64  # wrong partners of each match
+_PARTNERS = 32  # wrong partners of each match
 _THINNEST = 4.0  # inliers whose standard deviation across is less, in either photo, lie on a line
 _HYPOTHESES = 100  # similarities, of the most distinct matches
 _TURN = math.cos(math.radians(30.0))  # of a similarity: a match may be turned otherwise by so much, as a cosine …
@@ -38,6 +39,8 @@ _GROWTH = 2.0  # … or grown otherwise by this factor
 _TRIALS = 500  # of MAGSAC++, at most
 _CONFIDENCE = 0.999  # of MAGSAC++
 _KINDS = 3
+_COMPLEX = np.array([1, 1j])  # takes (x, y) to x + iy
+_SLOPE = np.array([1, 1j, 0])  # takes a line (a, b, c) to a + ib
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +58,7 @@ class Ends:
     @property
     def positions(self) -> NDArray[np.complex128]:
         """The points as x + iy, ``(M,)``."""
-        return self.points[:, 0] + 1j * self.points[:, 1]
+        return np.asarray(self.points @ _COMPLEX, dtype=np.complex128)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,30 +105,30 @@ def explained(query: Ends, candidate: Ends) -> Model | None:
     """
     if len(query.points) < _FEWEST:
         return None
-    similarity = _best_similarity(query, candidate)
+    partners = _partners(len(query.points))
+    similarity = _best_similarity(query, candidate, partners)
     if similarity is None:
         return None
     models = [similarity]
     for law in (_HOMOGRAPHY, _FUNDAMENTAL):
-        models += _estimated(law, query.points, candidate.points)
+        models += _estimated(law, query.points, candidate.points, partners)
     return max(models, key=lambda model: model.significance)
 
 
-def _best_similarity(query: Ends, candidate: Ends) -> Model | None:
+def _best_similarity(query: Ends, candidate: Ends, partners: NDArray[np.int64]) -> Model | None:
     """The similarity of one match that explains the most others."""
     sources, targets, factors = query.positions, candidate.positions, candidate.frames / query.frames
     factor = factors[:_HYPOTHESES]
     offset = targets[:_HYPOTHESES] - factor * sources[:_HYPOTHESES]
     errors = _similarity_errors(factor[:, None], offset[:, None], sources, targets, factors)
-    partners = _wrong_partners(len(sources))
-    wrong = sources[:, None], targets[partners], candidate.frames[partners] / query.frames[:, None]
+    pairs = sources[:, None], targets[partners], candidate.frames[partners] / query.frames[:, None]
     found: list[Model] = []
     for tolerance in _SIMILARITY.tolerances:
         best = int(np.count_nonzero(errors < tolerance, axis=1).argmax())
         a, b = factor[best], offset[best]
         matrix = np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0.0, 0.0, 1.0]])
         law = replace(_SIMILARITY, tolerances=(tolerance,), models=len(_SIMILARITY.tolerances))
-        found += _judged(law, matrix, errors[best], _similarity_errors(a, b, *wrong), (query.points, candidate.points))
+        found += _judged(law, matrix, _similarity_errors(a, b, *pairs), (query.points, candidate.points))
     return max(found, key=lambda model: model.significance, default=None)
 
 
@@ -137,13 +140,21 @@ def _similarity_errors(
     factors: NDArray[np.complex128],
 ) -> NDArray[np.float64]:
     """How far ``factor * source + offset`` is from the target; infinite where a match turns or grows otherwise."""
-    relative = factors / factor
-    growth = np.abs(relative)
-    alike = (relative.real > _TURN * growth) & (growth > 1 / _GROWTH) & (growth < _GROWTH)
-    return np.where(alike, np.abs(factor * sources + offset - targets), np.inf)
+    relative = factors * (1 / factor)
+    growth = _squared(relative)
+    alike = (relative.real > 0) & (np.square(relative.real) > _TURN**2 * growth)
+    alike &= (growth > _GROWTH**-2) & (growth < _GROWTH**2)
+    return np.where(alike, np.sqrt(_squared(factor * sources + offset - targets)), np.inf)
 
 
-def _estimated(law: _Law, query: NDArray[np.float64], candidate: NDArray[np.float64]) -> list[Model]:
+def _squared(values: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """Squared absolute values; `numpy.abs` guards against overflow, which takes ten times as long."""
+    return np.square(values.real) + np.square(values.imag)
+
+
+def _estimated(
+    law: _Law, query: NDArray[np.float64], candidate: NDArray[np.float64], partners: NDArray[np.int64]
+) -> list[Model]:
     """What MAGSAC++ finds, at each tolerance at which it is significant; of points ``(M, 2)``."""
     import cv2
 
@@ -160,55 +171,60 @@ def _estimated(law: _Law, query: NDArray[np.float64], candidate: NDArray[np.floa
         return []
     if matrix is None or matrix.shape != (3, 3) or not np.isfinite(matrix).all():
         return []
-    errors_of = _homography_errors if law.kind == "homography" else _epipolar_errors
-    partners = _wrong_partners(len(query))
-    wrong = errors_of(matrix, np.repeat(query[:, None], partners.shape[1], axis=1), candidate[partners])
-    return _judged(law, matrix, errors_of(matrix, query, candidate), wrong, (query, candidate))
+    errors = (_homography_errors if law.kind == "homography" else _epipolar_errors)(matrix, query, candidate, partners)
+    return _judged(law, matrix, errors, (query, candidate))
 
 
 def _homography_errors(
-    matrix: NDArray[np.float64], query: NDArray[np.float64], candidate: NDArray[np.float64]
+    matrix: NDArray[np.float64],
+    query: NDArray[np.float64],
+    candidate: NDArray[np.float64],
+    partners: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """How far points ``(…, 2)`` are from where their partners are taken, forth and back, the larger one.
+    """How far points are from where their partners are taken, forth and back, the larger one; ``(M, S)``.
 
     Infinite for all where the homography mirrors, as no two photos of one thing do; and for what lies beyond the
     horizon.
     """
     determinant = float(np.linalg.det(matrix))
     if not determinant:
-        return np.full(query.shape[:-1], np.inf)
+        return np.full(partners.shape, np.inf)
     forth, ahead = _transferred(matrix, query)
-    inverse = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
-    back, behind = _transferred(inverse, candidate)
+    back, behind = _transferred(np.asarray(np.linalg.inv(matrix), dtype=np.float64), candidate)
     side = math.copysign(1.0, determinant)  # of a matrix times -1, too, it is that of the depth where nothing mirrors
-    errors = np.maximum(np.linalg.norm(forth - candidate, axis=-1), np.linalg.norm(back - query, axis=-1))
-    return np.where((ahead * side > 0) & (behind * side > 0), errors, np.inf)
+    here, there = query @ _COMPLEX, candidate @ _COMPLEX
+    errors = np.sqrt(np.maximum(_squared(forth[:, None] - there[partners]), _squared(back[partners] - here[:, None])))
+    return np.where((ahead * side > 0)[:, None] & (behind * side > 0)[partners], errors, np.inf)
 
 
 def _transferred(
     matrix: NDArray[np.float64], points: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points ``(…, 2)`` where a homography takes them, and their depths ``(…)``."""
+) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+    """Where a homography takes points ``(M, 2)``, as x + iy, and their depths, both ``(M,)``."""
     moved = points @ matrix[:, :2].T + matrix[:, 2]
-    depth = np.where(np.abs(moved[..., 2]) < 1e-12, 1e-12, moved[..., 2])
-    return moved[..., :2] / depth[..., None], depth
+    depth = np.where(np.abs(moved[:, 2]) < 1e-12, 1e-12, moved[:, 2])
+    return (moved[:, :2] @ _COMPLEX) / depth, depth
 
 
 def _epipolar_errors(
-    matrix: NDArray[np.float64], query: NDArray[np.float64], candidate: NDArray[np.float64]
+    matrix: NDArray[np.float64],
+    query: NDArray[np.float64],
+    candidate: NDArray[np.float64],
+    partners: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """How far points ``(…, 2)`` are from the epipolar lines of their partners, the larger one."""
+    """How far points are from the epipolar lines of their partners, the larger one; ``(M, S)``."""
     lines = query @ matrix[:, :2].T + matrix[:, 2]
     others = candidate @ matrix[:2] + matrix[2]
-    products = np.abs((lines[..., :2] * candidate).sum(axis=-1) + lines[..., 2])
-    slopes = np.minimum(np.hypot(lines[..., 0], lines[..., 1]), np.hypot(others[..., 0], others[..., 1]))
-    errors: NDArray[np.float64] = products / np.maximum(slopes, 1e-12)
+    x, y = candidate[:, 0][partners], candidate[:, 1][partners]
+    products = np.abs(lines[:, :1] * x + lines[:, 1:2] * y + lines[:, 2:])
+    slopes = np.minimum(_squared(lines @ _SLOPE)[:, None], _squared(others @ _SLOPE)[partners])
+    errors: NDArray[np.float64] = products / np.sqrt(np.maximum(slopes, 1e-24))
     return errors
 
 
-def _wrong_partners(count: int) -> NDArray[np.int64]:
-    """Other matches, ``(count, S)`` of them for each: those some shifts further on, in order of distinctness."""
-    shifts = np.unique(np.linspace(1, count - 1, min(_PARTNERS, count - 1)).astype(np.int64))
+def _partners(count: int) -> NDArray[np.int64]:
+    """Matches, ``(count, 1 + S)``: itself and S wrong ones for each, shifted along the order of distinctness."""
+    shifts = np.unique(np.linspace(0, count - 1, min(1 + _PARTNERS, count)).astype(np.int64))
     partners: NDArray[np.int64] = (np.arange(count)[:, None] + shifts) % count
     return partners
 
@@ -217,7 +233,6 @@ def _judged(
     law: _Law,
     matrix: NDArray[np.float64],
     errors: NDArray[np.float64],
-    wrong: NDArray[np.float64],
     points: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> list[Model]:
     """A model at each tolerance at which it explains more than chance; not if its inliers lie on a line.
@@ -225,18 +240,17 @@ def _judged(
     Args:
         law: of its kind.
         matrix: the model.
-        errors: of the matches, ``(M,)``.
-        wrong: those of wrong matches, ``(M, S)``.
+        errors: ``(M, 1 + S)``: of the matches, and of wrong ones.
         points: of the matches in both photos, ``(M, 2)`` each.
     """
     tries = _KINDS * len(law.tolerances) * law.models * math.comb(len(errors), law.determined_by)
     found = []
     for tolerance in law.tolerances:
-        inliers = errors < tolerance
+        inliers = errors[:, 0] < tolerance
         surely = significance(
             len(errors),
             int(np.count_nonzero(inliers)),
-            probability=agreement(wrong, tolerance, wide=law.wide, power=law.power),
+            probability=agreement(errors[:, 1:], tolerance, wide=law.wide, power=law.power),
             determined_by=law.determined_by,
             tries=tries,
         )
@@ -247,4 +261,6 @@ def _judged(
 
 def _breadth(points: NDArray[np.float64]) -> float:
     """The standard deviation of points ``(M, 2)`` across the line that fits them best."""
-    return float(np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[-1]) / math.sqrt(len(points))
+    centred = points - points.mean(axis=0)
+    xx, xy, yy = (float(one @ other) / len(points) for one, other in combinations_with_replacement(centred.T, 2))
+    return math.sqrt(max(0.0, (xx + yy) / 2 - math.hypot((xx - yy) / 2, xy)))  # the smaller eigenvalue

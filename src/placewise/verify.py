@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CHANCE = 0.01
 """Of unrelated pairs, at most this share is expected to be accepted."""
 
-RATIO = 0.9
+RATIO = 0.95
 """How far a descriptor must be from the nearest other one, at most this times as far as from its match."""
 
 _CELL = 4.0  # in the unit of `placewise.geometry`: of matches nearer to one another than about this, one counts
@@ -88,10 +88,9 @@ def match(query: Features, candidate: Features, *, ratio: float = RATIO) -> NDAr
     similar = _similarities(query.descriptors, candidate.descriptors)
     nearest = similar.argmax(axis=1)
     best = similar[np.arange(len(query)), nearest]
-    rows = np.flatnonzero(best >= similar.max(axis=0)[nearest])
-    rows = rows[
-        np.bincount(nearest[rows], minlength=len(candidate))[nearest[rows]] == 1
-    ]  # two at once are not distinct
+    mutual = best >= similar.max(axis=0)[nearest]
+    claims = np.bincount(nearest[mutual], minlength=len(candidate))
+    rows = np.flatnonzero(mutual & (claims[nearest] == 1))  # where two are equally near, neither is distinct
     similar[rows, nearest[rows]] = -1.0
     second = np.maximum(similar[rows].max(axis=1, initial=-1.0), similar.max(axis=0)[nearest[rows]])
     here, there = np.maximum(1 - best[rows], 0), np.maximum(1 - second, 0)  # half of the squared distances
