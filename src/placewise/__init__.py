@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from placewise.gallery_file import GalleryFile
     from placewise.indexing import index_source
     from placewise.locate import Locator
-    from placewise.models import MODELS, load_model
+    from placewise.models import MODELS, Look, load_model
     from placewise.openset import Aim, Calibration
     from placewise.report import write_report
     from placewise.sources import read_source
@@ -42,6 +42,7 @@ _HOME = {
     "GalleryFile": "gallery_file",
     "Hit": "core",
     "Locator": "locate",
+    "Look": "models",
     "MODELS": "models",
     "ModelCard": "core",
     "Photo": "core",
@@ -88,6 +89,7 @@ __all__ = [
     "GalleryFile",
     "Hit",
     "Locator",
+    "Look",
     "ModelCard",
     "Photo",
     "PlacewiseError",

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise import images
+from placewise.core import Views
 from placewise.errors import ModelError, OptionError
+from placewise.models.views import cut_views, mean_of_views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,13 +66,16 @@ class GraphEmbedder:
         return self.prepare(images.decode(data, at_least=self._at_least))
 
     def prepare(self, image: Image) -> Input:
-        """Resize and crop one image to the network's input, ``(h, w, 3)`` uint8."""
-        return images.prepare(image, self.card.input)
+        """Resize and crop one image to what its views are cut from, ``(h, w, 3)`` uint8."""
+        return images.prepare(image, self.card.input, strip=self.card.views.crops > 1)
 
     def infer(self, inputs: Sequence[Input]) -> Embeddings:
         """Embed prepared inputs: ``(N, dim)`` float32, rows of unit length, in order; callers take turns."""
+        rule, views = self.card.input, self.card.views
+        seen = inputs if views == Views() else [view for image in inputs for view in cut_views(image, rule, views)]
         with self._lock:
-            return self._runtime.run(inputs)
+            embeddings = self._runtime.run(seen)
+        return mean_of_views(embeddings, len(views))
 
     def embed(self, images: Sequence[Image]) -> Embeddings:
         """Embed images of any sizes: ``(N, dim)`` float32, rows of unit length, in order."""
