@@ -260,7 +260,7 @@ def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, t
             "input size must be a multiple of 32 from 64 to 1024, got 300",
         ),
         (["evaluate", tiny_dataset, "--pooling", "gem"], "pooling must be average, or gem and a power from 1 to 10"),
-        (["evaluate", tiny_dataset, "--fit", "whole", "--crops", "3"], "crops must be 1 where the whole photo is seen"),
+        (["evaluate", tiny_dataset, "--fit", "whole", "--crops", "3"], "crops must be 1 where only the whole"),
         (["locate", "--gallery", tiny], "Missing argument 'PHOTO...'."),
         (["locate", photo, "--gallery", tiny, "-k", "0"], "'-k'"),
         (["evaluate", tiny_dataset, "--tau", "7"], "tau must be between -1 and 1, got 7.0"),
@@ -323,7 +323,7 @@ def test_a_look_is_typed_once(tiny_dataset: Path, tmp_path: Path) -> None:
     assert answer["hits"][0]["path"] == "p0/0.png"
     assert answer["hits"][0]["similarity"] == pytest.approx(1, abs=1e-3)
     line = refused("index", tiny_dataset, "--gallery", gallery)
-    assert "96 px whole, gem2, flip, also 64 px (" in line
+    assert "96 px whole, gem2, flip, also 64 px whole (" in line
     assert ", 224 px crop, average (" in line
 
 

@@ -138,6 +138,21 @@ def test_a_photo_is_the_mean_of_its_crops(size: tuple[int, int], model: Make) ->
     np.testing.assert_allclose(found, mean(*(model().infer([square]) for square in squares))[0], atol=1e-5)
 
 
+@pytest.mark.parametrize(("size", "whole_size"), [(224, (224, 288)), (288, (288, 384))])
+def test_both_is_the_mean_of_the_square_and_the_whole(size: int, whole_size: tuple[int, int], model: Make) -> None:
+    """The photo is resized once, to the larger of both; square and whole are made of that and averaged."""
+    photo = noise(300, 400)
+    larger = max(size, 256)
+    once = PIL.Image.fromarray(photo).resize((round(larger * 4 / 3), larger), PIL.Image.Resampling.BICUBIC)
+    square = np.array(once.resize((341, 256), PIL.Image.Resampling.BICUBIC))[16:240, 58:282]
+    whole = np.array(once.resize(whole_size[::-1], PIL.Image.Resampling.BICUBIC))
+
+    (found,) = model(sizes=(size,), fit="both").embed([photo])
+
+    alone = model().infer([square]), model(sizes=(size,), fit="whole").infer([whole])
+    np.testing.assert_allclose(found, mean(*alone)[0], atol=1e-5)
+
+
 def test_a_mirrored_photo_has_the_same_embedding_with_flip(model: Make, photos_root: Path) -> None:
     """With flip a photo and its mirror image are one; without it they are not."""
     photos = [images.decode(path.read_bytes()) for path in sorted((photos_root / "street-gps").glob("*.jpg"))[:3]]
@@ -203,6 +218,8 @@ def test_looks_have_fingerprints_of_their_own() -> None:
         Look(flip=True),
         Look(crops=2),
         Look(crops=3),
+        Look(fit="both"),
+        Look(sizes=(256,), fit="both"),
     ]
     cards = [card_with_look(LITE0, look) for look in looks]
 
@@ -210,7 +227,7 @@ def test_looks_have_fingerprints_of_their_own() -> None:
     assert len({card.sight for card in cards}) == len(looks)
     assert card_with_look(LITE0, Look(pooling="gem2.0")) == card_with_look(LITE0, Look(pooling="gem2"))
     assert card_with_look(LITE0, Look(sizes=(224, 256), fit="whole")) == cards[4]
-    assert cards[4].sight == "256 px whole, average, also 224 px"
+    assert cards[4].sight == "256 px whole, average, also 224 px whole"
 
 
 def test_a_crop_keeps_the_margin_of_the_card() -> None:
@@ -235,7 +252,7 @@ def test_cards_are_kept_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "look", [Look(sizes=(96, 64), fit="whole", pooling="gem2"), Look(sizes=(96,), flip=True, crops=2)]
+    "look", [Look(sizes=(96, 64), fit="whole", pooling="gem2"), Look(flip=True, crops=2, fit="both", sizes=(96,))]
 )
 def test_a_gallery_is_asked_as_it_was_made(look: Look) -> None:
     """The model of a gallery's card, as the gallery keeps it, embeds as the one that made it."""
@@ -257,7 +274,7 @@ def test_a_gallery_is_asked_as_it_was_made(look: Look) -> None:
         ({"sizes": (300,)}, "input size must be a multiple of 32 from 64 to 1024, got 300"),
         ({"sizes": (0,)}, "input size must be a multiple of 32 from 64 to 1024, got 0"),
         ({"sizes": (224, 224)}, "input sizes must differ, got 224, 224; name each once"),
-        ({"fit": "squeeze"}, "fit must be one of crop, whole, got 'squeeze'"),
+        ({"fit": "squeeze"}, "fit must be one of crop, whole, both, got 'squeeze'"),
         ({"crops": 0}, "crops must be from 1 to 9, got 0"),
         ({"crops": 10}, "crops must be from 1 to 9, got 10"),
         (
@@ -284,17 +301,22 @@ def test_what_no_model_can_do_is_one_line(look: dict[str, Any], message: str) ->
         (
             LITE0,
             Look(sizes=(224, 320)),
-            "several input sizes must see the whole photo, got 2 with a crop; use --fit whole",
+            "several input sizes must see the whole photo, got 2 with a crop; use --fit whole or both",
         ),
         (
             LITE0,
             Look(fit="whole", crops=3),
-            "crops must be 1 where the whole photo is seen, got 3; use --fit crop or leave them out",
+            "crops must be 1 where only the whole photo is seen, got 3; use --fit crop or both",
         ),
         (
             COSPLACE,
             Look(pooling="gem2"),
             "pooling must be left out for cosplace-resnet18-32, which has learnt its own, got gem2",
+        ),
+        (
+            COSPLACE,
+            Look(fit="both"),
+            "fit must be crop or whole for cosplace-resnet18-32, whose card crops nothing, got both",
         ),
         (
             DINO,

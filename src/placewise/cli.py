@@ -88,7 +88,7 @@ def _look_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_look(
         *,
         input_sizes: tuple[int, ...],
-        fit: Literal["crop", "whole"] | None,
+        fit: Literal["crop", "whole", "both"] | None,
         pooling: str | None,
         flip: bool,
         crops: int,
@@ -104,8 +104,8 @@ def _look_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--pooling", metavar="NAME", help="average, or gem2 for a generalised mean of power 2."),
         click.option(
             "--fit",
-            type=click.Choice(["crop", "whole"]),
-            help="crop: the square in the centre; whole: the whole photo. Default: as the model's card says.",
+            type=click.Choice(["crop", "whole", "both"]),
+            help="See the square in the centre, the whole photo or both, averaged. Default: as the model's card says.",
         ),
         click.option(
             "--input-size",

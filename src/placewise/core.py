@@ -153,7 +153,7 @@ class Views:
     Attributes:
         flip: each view is seen mirrored, too.
         crops: how many squares are seen, spread evenly from one end of the longer side to the other; 1 is the centre.
-        sizes: shorter sides in pixels at which the whole photo is seen, too; below that of the input rule.
+        sizes: shorter sides in pixels at which the whole photo is seen, too.
     """
 
     flip: bool = False
@@ -161,7 +161,7 @@ class Views:
     sizes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        return (2 if self.flip else 1) * self.crops * (1 + len(self.sizes))
+        return (2 if self.flip else 1) * (self.crops + len(self.sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class ModelCard:
         seen = [f"{self.input.crop or self.input.resize} px {'crop' if self.input.crop else 'whole'}", self.pooling]
         seen += ["flip"] if self.views.flip else []
         seen += [f"{self.views.crops} crops"] if self.views.crops > 1 else []
-        return ", ".join(seen + [f"also {size} px" for size in self.views.sizes])
+        return ", ".join(seen + [f"also {size} px whole" for size in self.views.sizes])
 
     @property
     def fingerprint(self) -> str:

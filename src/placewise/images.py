@@ -159,11 +159,14 @@ def prepare(image: Image, rule: InputRule, *, strip: bool = False) -> Image:
         ``(rule.crop, rule.crop, 3)`` uint8, or the whole resized image where ``rule.crop`` is None.
     """
     image = resize(_cut_to_aspect(image), rule)
-    if rule.crop is None:
-        return image
+    return image if rule.crop is None else cut_centre(image, rule.crop, strip=strip)
+
+
+def cut_centre(image: Image, side: int, *, strip: bool = False) -> Image:
+    """The ``side`` x ``side`` pixels in the centre; of a strip, the shorter side is cut only."""
     height, width = image.shape[:2]
-    wide = width if strip and width >= height else rule.crop
-    high = height if strip and height > width else rule.crop
+    wide = width if strip and width >= height else side
+    high = height if strip and height > width else side
     left, top = round((width - wide) / 2), round((height - high) / 2)
     return image[top : top + high, left : left + wide].copy()
 

@@ -175,16 +175,16 @@ def _card_of_file(path: Path) -> ModelCard:
 
 def float_graph(card: ModelCard, weights: Path) -> tuple[ModelCard, Path | bytes]:
     """The card with the digest of the weights in use, and its ONNX graph, which is built once and kept."""
-    from placewise.models import foreign, graphs
+    from placewise.models import foreign, graphs, views
 
     card = dataclasses.replace(card, weights_sha256=_checked_sha256(card, weights))
+    of_one_view = dataclasses.replace(card, input=views.graph_rule(card.input, card.views), views=Views())
     version = foreign.VERSION if card.architecture == FOREIGN else graphs.VERSION
     folder = _made(cache_folder() / "graphs")
-    of_one_view = dataclasses.replace(card, views=Views()).fingerprint  # what the graph sees
-    kept = folder / f"{card.architecture}-{of_one_view}-v{version}.onnx" if folder else None
+    kept = folder / f"{card.architecture}-{of_one_view.fingerprint}-v{version}.onnx" if folder else None
     if kept and kept.is_file():
         return card, kept
-    graph = _built(card, weights)
+    graph = _built(of_one_view, weights)
     if kept:
         write_atomically(kept, graph)
     return card, kept or graph

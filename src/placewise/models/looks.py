@@ -14,7 +14,7 @@ from placewise.models.cards import FOREIGN
 if TYPE_CHECKING:
     from placewise.core import InputRule, ModelCard
 
-Fit = Literal["crop", "whole"]
+Fit = Literal["crop", "whole", "both"]
 
 STEP = 32
 """Sizes are multiples of this, so that sides are even at each of a network's five strides of 2."""
@@ -32,7 +32,8 @@ class Look:
 
     Attributes:
         sizes: the side of the network's input in pixels, of a whole photo the shorter one. Several sizes are views.
-        fit: ``crop`` keeps the square in the centre, ``whole`` the photo, its longer side rounded to a multiple of 32.
+        fit: ``crop`` keeps the square in the centre, ``whole`` the photo, its longer side rounded to a multiple of 32;
+            ``both`` sees the square as the card says it, and the whole photo at these sizes.
         pooling: ``average``, or ``gem2`` for a generalised mean of power 2, likewise for others from 1 to 10.
         flip: the photo is seen mirrored, too: twice the time.
         crops: squares seen along the longer side, each takes the time of one.
@@ -85,12 +86,17 @@ def card_with_look(card: ModelCard, look: Look) -> ModelCard:
     """
     _check_model(card, look)
     rule = _rule(card.input, look)
-    sizes = tuple(sorted(look.sizes, reverse=True)[1:])
-    if sizes and rule.crop is not None:
-        message = f"several input sizes must see the whole photo, got {len(look.sizes)} with a crop; use --fit whole"
+    both = look.fit == "both"
+    sizes = tuple(sorted(look.sizes, reverse=True)[0 if both else 1 :])
+    if both:
+        sizes = sizes or (card.input.crop or card.input.resize,)
+    elif sizes and rule.crop is not None:
+        message = (
+            f"several input sizes must see the whole photo, got {len(look.sizes)} with a crop; use --fit whole or both"
+        )
         raise OptionError(message)
     if look.crops > 1 and rule.crop is None:
-        message = f"crops must be 1 where the whole photo is seen, got {look.crops}; use --fit crop or leave them out"
+        message = f"crops must be 1 where only the whole photo is seen, got {look.crops}; use --fit crop or both"
         raise OptionError(message)
     power = pooling_power(look.pooling) if look.pooling else None
     pooling = card.pooling if power is None else "average" if power == 1 else f"gem{power:g}"
@@ -103,6 +109,9 @@ def _check_model(card: ModelCard, look: Look) -> None:
     if card.architecture == FOREIGN and names:
         message = f"{names} must be left out for {card.name}, its graph is fixed; use flip or crops"
         raise OptionError(message)
+    if look.fit == "both" and card.input.crop is None:
+        message = f"fit must be crop or whole for {card.name}, whose card crops nothing, got both"
+        raise OptionError(message)
     if look.pooling and card.pooling != "average":
         message = f"pooling must be left out for {card.name}, which has learnt its own, got {look.pooling}"
         raise OptionError(message)
@@ -113,6 +122,8 @@ def _rule(rule: InputRule, look: Look) -> InputRule:
     own = "whole" if rule.crop is None else "crop"
     side = rule.crop or rule.resize
     size = max(look.sizes, default=side)
+    if look.fit == "both":
+        return dataclasses.replace(rule, multiple=STEP)
     if look.fit in {None, own}:
         crop = None if rule.crop is None else size
         return dataclasses.replace(rule, resize=round(rule.resize * size / side), crop=crop)

@@ -11,20 +11,37 @@ from placewise import images
 from placewise.models.builder import LEAST_NORM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from placewise.core import Embeddings, Image, InputRule, Views
+
+
+def graph_rule(rule: InputRule, views: Views) -> InputRule:
+    """What the graph takes: images of all sizes where whole photos are seen beside crops."""
+    return dataclasses.replace(rule, crop=None) if views.sizes else rule
+
+
+def prepare(image: Image, rule: InputRule, views: Views) -> Image:
+    """One image of any size, resized to the largest view; cropped no further than all views are."""
+    if rule.crop is None or not views.sizes:
+        return images.prepare(image, rule, strip=views.crops > 1)
+    whole = dataclasses.replace(rule, resize=largest(rule, views), crop=None, multiple=1)
+    return images.prepare(image, whole)
+
+
+def largest(rule: InputRule, views: Views) -> int:
+    """The shorter side of a photo as its largest view needs it, in pixels."""
+    return max(rule.resize, *views.sizes) if views.sizes else rule.resize
 
 
 def cut_views(image: Image, rule: InputRule, views: Views) -> list[Image]:
     """The views of one image, ``len(views)`` of them, each ``(h, w, 3)`` uint8.
 
     Args:
-        image: ``(h, w, 3)`` uint8 as `placewise.images.prepare` gives it, a strip where there are several crops.
+        image: ``(h, w, 3)`` uint8 as `prepare` gives it.
         rule: what it was prepared by.
-        views: which.
+        views: likewise.
     """
-    upright = [part for size in (image, *_smaller(image, rule, views)) for part in _squares(size, rule, views.crops)]
+    whole = [images.resize(image, dataclasses.replace(rule, resize=size)) for size in views.sizes]
+    upright = _squares(image, rule, views) + whole
     return upright + [np.ascontiguousarray(view[:, ::-1]) for view in upright if views.flip]
 
 
@@ -38,17 +55,17 @@ def mean_of_views(embeddings: Embeddings, count: int) -> Embeddings:
     return unit
 
 
-def _smaller(image: Image, rule: InputRule, views: Views) -> Iterator[Image]:
-    """The whole image at the other sizes."""
-    return (images.resize(image, dataclasses.replace(rule, resize=size)) for size in views.sizes)
-
-
-def _squares(image: Image, rule: InputRule, crops: int) -> list[Image]:
-    """Squares from one end of the longer side to the other; the image itself where there is but one."""
-    if rule.crop is None or crops == 1:
+def _squares(image: Image, rule: InputRule, views: Views) -> list[Image]:
+    """Squares from one end of the longer side to the other, or the one in the centre; without a crop the image."""
+    if rule.crop is None:
+        return [image]
+    if views.sizes:  # the whole photo is here, as large as its largest view
+        image = images.resize(image, dataclasses.replace(rule, multiple=1))
+        image = images.cut_centre(image, rule.crop, strip=views.crops > 1)
+    if views.crops == 1:
         return [image]
     height, width = image.shape[:2]
-    offsets = [round(step * (max(width, height) - rule.crop) / (crops - 1)) for step in range(crops)]
+    offsets = [round(step * (max(width, height) - rule.crop) / (views.crops - 1)) for step in range(views.crops)]
     if width >= height:
         return [np.ascontiguousarray(image[:, left : left + rule.crop]) for left in offsets]
     return [image[top : top + rule.crop] for top in offsets]
