@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import PIL.Image
@@ -20,7 +22,7 @@ from placewise.core import Embedder, Embeddings, InputRule, ModelCard, Views
 from placewise.errors import GalleryError, OptionError
 from placewise.gallery_schema import card_from_json, card_to_json
 from placewise.models import Look, engine, find_card, float_graph, installed_weights, load_model, load_model_of
-from placewise.models.looks import card_with_look, pooling_power
+from placewise.models.looks import Fit, card_seen_like, card_with_look, pooling_power
 from placewise.models.views import cut_views, mean_of_views
 
 Pixels = NDArray[np.uint8]
@@ -263,6 +265,41 @@ def test_a_gallery_is_asked_as_it_was_made(look: Look) -> None:
 
     assert again.card == made.card
     np.testing.assert_array_equal(again.embed([photo]), made.embed([photo]))
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "resnet50-v2", "cosplace-resnet18-32", "dinov2-small"])
+def test_looks_are_read_from_cards(name: str) -> None:
+    """Of every look that a model can have, its card says enough to have it again."""
+    card, seen = find_card(name), 0
+    for fit, sizes, pooling, crops in itertools.product(
+        (None, *get_args(Fit)), ((), (320,), (96, 64)), (None, "gem2"), (1, 3)
+    ):
+        look = Look(fit=fit, sizes=sizes, pooling=pooling, crops=crops, flip=True)
+        with contextlib.suppress(OptionError):
+            looked = card_with_look(card, look)
+            seen += 1
+            assert card_seen_like(card, looked) == looked
+
+    assert seen > 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input": dataclasses.replace(SMALL, resize=10**9, crop=None)},
+        {"input": dataclasses.replace(SMALL, crop="wide")},  # type: ignore[arg-type]  # as a file may say
+        {"pooling": "gem99"},
+        {"pooling": 7},
+        {"views": Views(crops=10**9)},
+        {"views": Views(sizes=(10**9,))},
+    ],
+)
+def test_a_hostile_card_is_not_believed(change: dict[str, Any]) -> None:
+    """What no look says is not taken over from a gallery, however it came there."""
+    hostile = dataclasses.replace(LITE0, **change)
+
+    assert card_seen_like(LITE0, hostile) == LITE0
+    assert hostile.fingerprint != LITE0.fingerprint
 
 
 # Refusals

@@ -13,7 +13,7 @@ from placewise.errors import ModelError, OptionError, WeightsMissingError
 from placewise.files import write_atomically
 from placewise.folders import cache_folder, models_folder
 from placewise.models.cards import DEFAULT_MODEL, FOREIGN, MODELS, find_card, installed_weights
-from placewise.models.looks import Look, card_with_look, pooling_power
+from placewise.models.looks import Look, card_seen_like, card_with_look, pooling_power
 
 if TYPE_CHECKING:
     from placewise.core import Embedder, ModelCard
@@ -111,9 +111,7 @@ def load_model_of(
         weights = card.source  # a file that the user named
     _check_choices(card.precision, card.decode, device)
     own, path = card_and_weights(name or (card.name if published else card.source), weights)
-    if own.name == card.name and own.architecture != FOREIGN:  # a file's card says itself what its graph takes
-        own = dataclasses.replace(own, input=card.input, pooling=card.pooling)
-    own = dataclasses.replace(own, views=card.views, precision=card.precision, decode=card.decode)
+    own = dataclasses.replace(card_seen_like(own, card), precision=card.precision, decode=card.decode)
     return _loaded(own, path, device, card.quantised)
 
 

@@ -103,6 +103,28 @@ def card_with_look(card: ModelCard, look: Look) -> ModelCard:
     return dataclasses.replace(card, input=rule, pooling=pooling, views=Views(look.flip, look.crops, sizes))
 
 
+def card_seen_like(card: ModelCard, other: ModelCard) -> ModelCard:
+    """The card with the look of another one, which may come from anybody's gallery; as it is where it cannot have it.
+
+    Whoever holds the other card compares fingerprints, and so finds that the look was not taken over.
+    """
+    views, rule = other.views, other.input
+    try:
+        look = Look(flip=views.flip, crops=views.crops)
+        if card.architecture != FOREIGN:
+            beside = views.sizes if rule.crop is None else ()
+            look = Look(
+                sizes=views.sizes if rule.crop and views.sizes else (rule.crop or rule.resize, *beside),
+                fit="whole" if rule.crop is None else "both" if views.sizes else "crop",
+                pooling=other.pooling if card.pooling == "average" else None,
+                flip=views.flip,
+                crops=views.crops,
+            )
+        return card_with_look(card, look)
+    except (OptionError, TypeError):  # text where numbers belong
+        return card
+
+
 def _check_model(card: ModelCard, look: Look) -> None:
     given = {"input size": look.sizes, "fit": look.fit, "pooling": look.pooling}
     names = " and ".join(name for name, value in given.items() if value)
