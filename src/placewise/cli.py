@@ -13,6 +13,7 @@ import shlex
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from placewise.core import Embedder, ModelCard, Source
     from placewise.embed import Failure
     from placewise.gallery_file import Storage
+    from placewise.models import Look
     from placewise.search.sidecar import SearcherKind
 
 # Library modules are imported inside the commands: 'placewise --help' must not wait for a network engine.
@@ -80,7 +82,47 @@ _confidence = click.option(
 )
 
 
+def _look_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that reach the command as one ``look``."""
+
+    @wraps(command)
+    def with_look(
+        *,
+        input_sizes: tuple[int, ...],
+        fit: Literal["crop", "whole", "both"] | None,
+        pooling: str | None,
+        flip: bool,
+        crops: int,
+        **others: Any,
+    ) -> None:
+        from placewise.models.looks import Look
+
+        command(look=Look(sizes=input_sizes, fit=fit, pooling=pooling, flip=flip, crops=crops), **others)
+
+    for option in (
+        click.option("--crops", default=1, show_default=True, help="Squares seen along the longer side, averaged."),
+        click.option("--flip", is_flag=True, help="See each photo mirrored, too: twice the time."),
+        click.option("--pooling", metavar="NAME", help="average, or gem2 for a generalised mean of power 2."),
+        click.option(
+            "--fit",
+            type=click.Choice(["crop", "whole", "both"]),
+            help="See the square in the centre, the whole photo or both, averaged. Default: as the model's card says.",
+        ),
+        click.option(
+            "--input-size",
+            "input_sizes",
+            type=int,
+            multiple=True,
+            metavar="PIXELS",
+            help="The network's input, of a whole photo its shorter side; several are averaged. Default: the card's.",
+        ),
+    ):
+        with_look = option(with_look)
+    return with_look
+
+
 def _model_options(command: Callable[..., None]) -> Callable[..., None]:
+    command = _look_options(command)
     for option in (
         click.option("--no-cache", is_flag=True, help="Neither use nor keep embeddings of earlier runs."),
         click.option(
@@ -221,6 +263,7 @@ def index(
     precision: str,
     decode: str,
     device: str,
+    look: Look,
     cache_path: Path | None,
     no_cache: bool,
     storage: Storage | None,
@@ -242,7 +285,7 @@ def index(
     from placewise.gallery import Gallery
 
     rows = _read(source, columns)
-    embedder = _load(model, weights, precision, decode, device)
+    embedder = _load(model, weights, precision, decode, device, look)
     with (
         _cache(embedder, cache_path, no_cache=no_cache) as cache,
         Gallery.open_for(gallery_path, embedder, storage=storage, thumbnails=thumbnails) as opened,
@@ -409,6 +452,7 @@ def evaluate(
     precision: str,
     decode: str,
     device: str,
+    look: Look,
     cache_path: Path | None,
     no_cache: bool,
     names: str,
@@ -448,7 +492,7 @@ def evaluate(
     wanted = find_protocol(protocol, exclude_last=exclude_last)
     kept = _top(top)
     rows = _read(source, columns)
-    embedders = [_load(name.strip(), weights, precision, decode, device) for name in (names or model).split(",")]
+    embedders = [_load(name.strip(), weights, precision, decode, device, look) for name in (names or model).split(",")]
     evaluations = []
     with _progress() as progress:
         for embedder in embedders:
@@ -853,12 +897,18 @@ def _top(text: str) -> int | None:
 
 
 def _load(
-    model: str, weights: Path | None, precision: str = "auto", decode: str = "fast", device: str = "auto"
+    model: str,
+    weights: Path | None,
+    precision: str = "auto",
+    decode: str = "fast",
+    device: str = "auto",
+    look: Look | None = None,
 ) -> Embedder:
     from placewise.models import load_model
 
     return load_model(
         model,
+        look=look,
         weights=weights,
         precision=precision,  # type: ignore[arg-type]  # click has checked these
         decode=decode,  # type: ignore[arg-type]

@@ -506,7 +506,8 @@ def _stored_card(store: Store) -> ModelCard | None:
 
 def _described(card: ModelCard) -> str:
     variant = f" in int8 ({card.quantised[:8]})" if card.quantised else ""
-    return f"{card.name}{variant} with {card.weights_file or 'no weights'} ({card.fingerprint[:8]})"
+    weights = card.weights_file or "no weights"
+    return f"{card.name}{variant} with {weights}, {card.sight} ({card.fingerprint[:8]})"
 
 
 def convert_vector(blob: bytes, storage: Storage, wanted: Storage) -> bytes:

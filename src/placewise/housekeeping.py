@@ -33,6 +33,7 @@ def gallery_info(gallery: GalleryFile) -> dict[str, object]:
         "places": places,
         "with_position": positions,
         "model": card.name,
+        "sight": card.sight,
         "dim": card.dim,
         "storage": gallery.storage,
         "fingerprint": card.fingerprint,

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise import images
+from placewise.core import Views
 from placewise.errors import ModelError, OptionError
+from placewise.models.views import cut_views, graph_rule, largest, mean_of_views, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +55,7 @@ class GraphEmbedder:
         self.variant = f"{runtime.variant}-{decode}"
         self._runtime = runtime
         self._lock = threading.Lock()
-        self._at_least = int(_DECODE_MARGIN * card.input.resize) if decode == "fast" else None
+        self._at_least = int(_DECODE_MARGIN * largest(card.input, card.views)) if decode == "fast" else None
 
     def read(self, data: bytes) -> Input:
         """Decode the bytes of a photo file to the network's input, ``(h, w, 3)`` uint8.
@@ -64,13 +66,16 @@ class GraphEmbedder:
         return self.prepare(images.decode(data, at_least=self._at_least))
 
     def prepare(self, image: Image) -> Input:
-        """Resize and crop one image to the network's input, ``(h, w, 3)`` uint8."""
-        return images.prepare(image, self.card.input)
+        """Resize and crop one image to what its views are cut from, ``(h, w, 3)`` uint8."""
+        return prepare(image, self.card.input, self.card.views)
 
     def infer(self, inputs: Sequence[Input]) -> Embeddings:
         """Embed prepared inputs: ``(N, dim)`` float32, rows of unit length, in order; callers take turns."""
+        rule, views = self.card.input, self.card.views
+        seen = inputs if views == Views() else [view for image in inputs for view in cut_views(image, rule, views)]
         with self._lock:
-            return self._runtime.run(inputs)
+            embeddings = self._runtime.run(seen)
+        return mean_of_views(embeddings, len(views))
 
     def embed(self, images: Sequence[Image]) -> Embeddings:
         """Embed images of any sizes: ``(N, dim)`` float32, rows of unit length, in order."""
@@ -126,7 +131,7 @@ class OpenVino:
             config[props.hint.inference_precision()] = ov.Type.f32
         if compile_cache is not None:
             config[props.cache_dir()] = str(compile_cache / "compiled")
-        side = -1 if card.input.crop is None else card.input.crop
+        side = graph_rule(card.input, card.views).crop or -1
         try:
             core = ov.Core()
             model = core.read_model(graph)
@@ -186,7 +191,7 @@ class OnnxRuntime:
             # Compiled in is not the same as working: without a driver ONNX Runtime goes on with the processor.
             message = f"{providers[0]} must work on this machine, got only {', '.join(self._session.get_providers())}"
             raise OptionError(message)
-        self._batch = 1 if card.input.crop is None else self.BATCH
+        self._batch = 1 if graph_rule(card.input, card.views).crop is None else self.BATCH
         self.variant = f"{providers[0].removesuffix('ExecutionProvider').lower()}-{'tf32' if tf32 else 'float32'}"
         self._card = card
 
