@@ -65,6 +65,11 @@ _device = click.option(
     show_default=True,
     help="auto: a CUDA device where there is one.",
 )
+_preset = click.option(
+    "--preset",
+    metavar="NAME",
+    help="fast, balanced or accurate: how photos are seen and ranked. Default: fast, or as the gallery was begun.",
+)
 _MODEL_HELP = "A name that 'placewise models' lists, or an .onnx file with a card (.toml) beside it."
 _rate = click.option(
     "--false-accept-rate",
@@ -244,6 +249,7 @@ def split(source: Path, columns: str, out: Path | None, open_set: float, queries
 @_source
 @_gallery
 @_model_options
+@_preset
 @click.option(
     "--storage",
     type=click.Choice(["float32", "float16"]),
@@ -266,6 +272,7 @@ def index(
     look: Look,
     cache_path: Path | None,
     no_cache: bool,
+    preset: str | None,
     storage: Storage | None,
     thumbnails: bool | None,
     prune: bool,
@@ -282,13 +289,15 @@ def index(
     Example: placewise index photos/manifest.csv --gallery city.gallery
     """
     from placewise import show
-    from placewise.gallery import Gallery
+    from placewise.gallery import Gallery, preset_of
+    from placewise.presets import find_preset, look_for
 
     rows = _read(source, columns)
-    embedder = _load(model, weights, precision, decode, device, look)
+    chosen = find_preset(preset or preset_of(gallery_path))
+    embedder = _load(model, weights, precision, decode, device, look_for(model, chosen, look))
     with (
         _cache(embedder, cache_path, no_cache=no_cache) as cache,
-        Gallery.open_for(gallery_path, embedder, storage=storage, thumbnails=thumbnails) as opened,
+        Gallery.open_for(gallery_path, embedder, preset=chosen.name, storage=storage, thumbnails=thumbnails) as opened,
         _progress() as progress,
     ):
         indexed = opened.add(rows, cache=cache, prefix=prefix, prune=prune, rehash=rehash, on_progress=progress.show)
@@ -427,6 +436,7 @@ _intervals = click.option(
 @_confidence
 @_intervals
 @_model_options
+@_preset
 @click.option("--models", "names", default="", metavar="NAME,…", help="Compare these models on the same photos.")
 @click.option(
     "--predictions",
@@ -455,6 +465,7 @@ def evaluate(
     look: Look,
     cache_path: Path | None,
     no_cache: bool,
+    preset: str | None,
     names: str,
     predictions: Path | None,
     top: str,
@@ -480,6 +491,7 @@ def evaluate(
     from placewise.figures import figures_json, figures_of
     from placewise.files import check_output, write_atomically
     from placewise.openset import Aim
+    from placewise.presets import DEFAULT_PRESET, find_preset, look_for
     from placewise.report import write_report
     from placewise.scoring.protocols import find_protocol
 
@@ -492,7 +504,11 @@ def evaluate(
     wanted = find_protocol(protocol, exclude_last=exclude_last)
     kept = _top(top)
     rows = _read(source, columns)
-    embedders = [_load(name.strip(), weights, precision, decode, device, look) for name in (names or model).split(",")]
+    chosen = find_preset(preset or DEFAULT_PRESET)
+    embedders = [
+        _load(name, weights, precision, decode, device, look_for(name, chosen, look))
+        for name in map(str.strip, (names or model).split(","))
+    ]
     evaluations = []
     with _progress() as progress:
         for embedder in embedders:
@@ -502,6 +518,7 @@ def evaluate(
                     embedder,
                     protocol=wanted,
                     tau=Aim(false_accept_rate, confidence) if tau is None else tau,
+                    stack=chosen.stack,
                     cache=cache,
                     predictions=predictions,
                     top=kept,

@@ -31,6 +31,7 @@ from placewise.openset import (
     self_exam,
     sweep,
 )
+from placewise.rank import NO_STACK, Learned, Stack, learn
 from placewise.scoring.predictions import (
     TOP,
     check_predictions_output,
@@ -58,6 +59,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     *,
     protocol: Protocol | str = "place",
     tau: float | Aim = DEFAULT_AIM,
+    stack: Stack = NO_STACK,
     cache: Cache | None = None,
     predictions: Path | None = None,
     top: int | None = TOP,
@@ -73,6 +75,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
         protocol: what counts as right, or its spelling.
         tau: a fixed threshold on the best similarity, or what the gallery is to achieve by calibrating itself, which
             it can where the protocol goes by labels; elsewhere nothing is decided without a fixed tau.
+        stack: how the gallery ranks, as `locate` does with a gallery that holds it.
         cache: embeddings of earlier runs.
         predictions: a CSV file that receives the ranked hits before anything is scored; see `save_predictions`.
         top: hits that it holds of each query; None for all.
@@ -99,9 +102,11 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     )
     watch.lap("embed_queries")
     truth = _still_whole(protocol, source, wanted, gallery, queries)
-    rule = _rule(protocol, gallery, tau)
+    learned = _learned(stack, gallery, asks_itself=wanted.asks_itself)
+    watch.lap("learn")
+    rule = _rule(protocol, gallery, learned, tau)
     watch.lap("calibrate")
-    predicted = rank_all(gallery.embeddings, queries.embeddings, truth, rule, top=top)
+    predicted = rank_all(learned.matrix, learned.ask(queries.embeddings), truth, rule, top=top)
     watch.lap("search")
     results = results_of(predicted, truth)
     if predictions:
@@ -239,20 +244,25 @@ def _stage(name: str, on_progress: Progress | None) -> Callable[[int, int], None
     return (lambda done, total: on_progress(name, done, total)) if on_progress else None
 
 
-def _rule(protocol: Protocol, gallery: Embedded, tau: float | Aim) -> Rule:
+def _learned(stack: Stack, gallery: Embedded, *, asks_itself: bool) -> Learned:
+    codes = Places.of_labels([photo.place for photo in gallery.photos]).codes
+    return learn(stack, gallery.embeddings, codes, asks_itself=asks_itself)
+
+
+def _rule(protocol: Protocol, gallery: Embedded, learned: Learned, tau: float | Aim) -> Rule:
     if not isinstance(tau, Aim):
         return SimilarityRule(tau)
-    return _calibrated(gallery, tau) if protocol.labelled else SimilarityRule(None)
+    return _calibrated(gallery, learned, tau) if protocol.labelled else SimilarityRule(None)
 
 
-def _calibrated(gallery: Embedded, aim: Aim) -> CalibratedRule:
+def _calibrated(gallery: Embedded, learned: Learned, aim: Aim) -> CalibratedRule:
     """The rule that the gallery learns from itself."""
     rows = np.arange(len(gallery.photos))
     places = Places.of_labels([photo.place for photo in gallery.photos])
-    exam = self_exam(gallery.embeddings, places)
+    exam = self_exam(gallery.embeddings, places, told=learned)
     calibration = calibrate(exam, names=places.names, ids=rows, aim=aim)
     cohort = np.array(calibration.cohort, dtype=np.int64)
-    return CalibratedRule(calibration, gallery.embeddings[cohort], places.codes[cohort])
+    return CalibratedRule(calibration, learned.matrix[cohort], places.codes[cohort])
 
 
 def _reliability(known: NDArray[np.float64], correct: NDArray[np.bool_], open_set: NDArray[np.float64]) -> Reliability:

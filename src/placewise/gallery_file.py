@@ -164,6 +164,16 @@ class GalleryFile:
         """How the gallery tells KNOWN from UNKNOWN, as `put_calibration` took it."""
         return self._setting("calibration")
 
+    @property
+    def ranking(self) -> str | None:
+        """How hits are ranked, as `put_ranking` took it; None where by plain similarity."""
+        return self._setting("ranking")
+
+    @property
+    def preset(self) -> str:
+        """The name of the preset that the ranking came with; empty where it came with none."""
+        return self._setting("preset") or ""
+
     def check_model(self, card: ModelCard) -> None:
         """Refuse a model whose embeddings cannot be compared with the stored ones.
 
@@ -461,6 +471,15 @@ class GalleryFile:
                 "INSERT OR REPLACE INTO features (id, kind, data) VALUES (?, ?, ?)",
                 ((int(number), kind, data) for number, data in features.items()),
             )
+
+    def put_ranking(self, text: str, *, preset: str = "") -> None:
+        """Keep how hits are ranked; another one than before is a new revision, since similarities are others."""
+        if (text, preset) == (self.ranking, self.preset):
+            return
+        with self.store.transaction():
+            rows = [("ranking", text), ("preset", preset)]
+            self.store.execute_many("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+            self.new_revision(0)
 
     def put_calibration(self, text: str) -> None:
         """Keep how the gallery tells KNOWN from UNKNOWN, replacing what was kept before."""

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placewise import images, rank
-from placewise.calibrating import rule_for, staleness
+from placewise.calibrating import read_stack, rule_for, staleness
 from placewise.core import Photo, Source
 from placewise.embed import embed_photos
 from placewise.errors import ImageError, OptionError
 from placewise.gallery_file import are_unit_rows
 from placewise.openset import CalibratedRule
+from placewise.rank import open_ranker
 from placewise.search import ExactSearcher
-from placewise.search.sidecar import SearcherKind, follow, open_searcher
+from placewise.search.sidecar import SearcherKind
 from placewise.turns import Turns
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from placewise.gallery_file import GalleryFile
     from placewise.openset import Rule, Verdict
     from placewise.photo_table import PhotoTable
+    from placewise.rank import Ranker
 
 
 class Locator:
@@ -68,14 +70,15 @@ class Locator:
 
     def _load(self) -> None:
         with self._gallery.reading():
-            table = self._gallery.table()
-            decision = self._decision(table)
-            self._searcher = open_searcher(self._gallery, table.ids, self._kind)
+            table, text = self._gallery.table(), self._gallery.ranking
+            ranker = open_ranker(self._gallery, table, read_stack(self._gallery), self._kind)
+            decision = self._decision(table, ranker)
+            self._ranker, self._ranking = ranker, text
             self._take(table, decision)
 
-    def _decision(self, table: PhotoTable) -> tuple[str | None, Rule, NDArray[np.int64]]:
+    def _decision(self, table: PhotoTable, ranker: Ranker) -> tuple[str | None, Rule, NDArray[np.int64]]:
         """The calibration's text, the rule, and what each photo shows, as the gallery is now."""
-        return self._gallery.calibration, *rule_for(self._gallery, table, self._tau)
+        return self._gallery.calibration, *rule_for(self._gallery, table, self._tau, ranker=ranker)
 
     def _take(self, table: PhotoTable, decision: tuple[str | None, Rule, NDArray[np.int64]]) -> None:
         self._revision, self._table = self._gallery.revision, table
@@ -93,19 +96,20 @@ class Locator:
         with self._turns.writing(), self._gallery.reading():
             if (self._gallery.revision, self._gallery.calibration) == (self._revision, self._calibration):
                 return False
-            if self._gallery.changes_since(self._revision) is not None:
+            known = self._gallery.changes_since(self._revision) is not None
+            if known and self._ranker.follows and self._gallery.ranking == self._ranking:
                 table = self._gallery.table()
-                decision = self._decision(table)
-                follow(self._searcher, self._gallery, table.ids)
+                decision = self._decision(table, self._ranker)
+                self._ranker.follow(table)
                 self._take(table, decision)
-            else:  # another file has come to this path
+            else:  # another file has come to this path, or what was learned is of other photos
                 self._load()
         return True
 
     @property
     def exact(self) -> bool:
         """Whether it searches exactly."""
-        return isinstance(self._searcher, ExactSearcher)
+        return isinstance(self._ranker.searcher, ExactSearcher)
 
     @property
     def caution(self) -> str:
@@ -160,13 +164,14 @@ class Locator:
         with self._turns.reading():
             ids = None if among is None else self._table.ids_of(among)
             wanted = self._rule.hits
-            found = judged = self._searcher.search(embeddings, max(k, wanted), among=ids)
+            asked = self._ranker.ask(embeddings, among=ids)
+            found = judged = self._ranker.search(asked, max(k, wanted), among=ids)
             if self._labelled is not None:  # photos without a place may be hits, but prove nothing
                 labelled = self._labelled if ids is None else np.intersect1d(ids, self._labelled)
-                judged = self._searcher.search(embeddings, wanted, among=labelled)
+                judged = self._ranker.search(asked, wanted, among=labelled)
             seen = judged.ids[:, :wanted]
             codes = self._codes[self._table.rows_of(seen)]
-            verdicts = self._rule.judge(embeddings, judged.similarities[:, :wanted], codes)
+            verdicts = self._rule.judge(asked.vectors, judged.similarities[:, :wanted], codes)
             return tuple(
                 rank.answer(
                     ids[:k],

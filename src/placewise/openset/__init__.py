@@ -10,7 +10,7 @@ The rule everywhere: an answer is KNOWN when its confidence is at least tau, UNK
 
 from placewise.openset.calibration import DEFAULT_AIM, Calibration, calibrate, percent
 from placewise.openset.evidence import HITS, evidence_of
-from placewise.openset.exam import Exam, Questions, cohort_of, self_exam
+from placewise.openset.exam import Exam, Questions, Told, cohort_of, self_exam
 from placewise.openset.judge import CalibratedRule, Rule, SimilarityRule, Verdict
 from placewise.openset.places import Places
 from placewise.openset.rule import DEFAULT_TAU, SWEEP, Aim, Method, check_rate, check_tau, is_known, sweep
@@ -30,6 +30,7 @@ __all__ = [
     "Questions",
     "Rule",
     "SimilarityRule",
+    "Told",
     "Verdict",
     "calibrate",
     "calibration_from_json",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -75,8 +75,35 @@ class Exam:
     left: float
 
 
+class Told(Protocol):
+    """What a gallery tells photos of its own that ask it, each without some of the others."""
+
+    def similarities(self, rows: NDArray[np.int64], away: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Similarities ``(R, N)`` for R rows that ask, -inf for what is ``away``, ``(R, N)``.
+
+        Nothing that is away may have a part in what the others answer.
+        """
+
+
+class _Cosines:
+    """Of the embeddings themselves."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self._embeddings = embeddings
+
+    def similarities(self, rows: NDArray[np.int64], away: NDArray[np.bool_]) -> NDArray[np.float32]:
+        similar: NDArray[np.float32] = self._embeddings[rows] @ self._embeddings.T
+        similar[away] = -np.inf
+        return similar
+
+
 def self_exam(
-    embeddings: Embeddings, places: Places, *, seed: int = 0, on_progress: Callable[[int, int], None] | None = None
+    embeddings: Embeddings,
+    places: Places,
+    *,
+    told: Told | None = None,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Exam:
     """Let the photos of a gallery ask it, twice each: with their place in it, and with their whole place taken away.
 
@@ -86,6 +113,7 @@ def self_exam(
     Args:
         embeddings: ``(N, dim)`` float32, rows of unit length.
         places: what each of the N photos shows.
+        told: what the gallery answers, where that is not the cosines of the embeddings: what `locate` will see.
         seed: chooses the photos that ask, where there are more than `SAMPLED_PHOTOS`, and the cohort.
         on_progress: called with (photos that have asked, in all).
 
@@ -105,7 +133,7 @@ def self_exam(
     for start in range(0, len(asking), step):
         rows = asking[start : start + step]
         apart = ~places.not_apart(rows)
-        both = _ask(embeddings, places, rows, cohort, apart)
+        both = _ask(embeddings, told or _Cosines(embeddings), places, rows, cohort, apart)
         known.append(both[0])
         open_set.append(both[1])
         left.append(apart[:, places.labelled] @ of_its_place)
@@ -121,22 +149,22 @@ def cohort_of(codes: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(codes >= 0))[:COHORT])
 
 
-def _ask(
+def _ask(  # the exam and one block of it
     embeddings: Embeddings,
+    told: Told,
     places: Places,
     rows: NDArray[np.int64],
     cohort: NDArray[np.int64],
     apart: NDArray[np.bool_],
 ) -> tuple[Questions, Questions]:
     """The known and the open-set questions of some rows; ``apart`` are the photos of other places, ``(R, N)``."""
-    similarities = embeddings[rows] @ embeddings.T
-    similarities[:, places.codes < 0] = -np.inf
+    unlabelled = places.codes < 0
     same = places.same(rows)
-    without_place = np.where(apart, similarities, -np.inf)
-    match = same & (similarities < NEAR_DUPLICATE)
+    match = same & (embeddings[rows] @ embeddings.T < NEAR_DUPLICATE)
     match[np.arange(len(rows)), rows] = False
-    with_place = np.where(match, similarities, without_place)
     asks = match.any(axis=1)
+    with_place, without_place = told.similarities(rows, ~(match | apart)), told.similarities(rows, ~apart)
+    with_place[:, unlabelled], without_place[:, unlabelled] = -np.inf, -np.inf
     known = _questions(with_place[asks], same[asks], places, rows[asks], cohort)
     answered = np.isfinite(without_place).any(axis=1)  # by position, all may lie near one another
     return known, _questions(without_place[answered], same[answered], places, rows[answered], cohort)
