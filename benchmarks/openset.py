@@ -23,7 +23,7 @@ from placewise.embed import embed_photos
 from placewise.models import load_model
 from placewise.openset import HITS, Aim, CalibratedRule, Calibration, Places, calibrate, self_exam
 from placewise.presets import find_preset
-from placewise.rank import Learned, Stack, learn
+from placewise.rank import Learned, SelfTaught, Stack, learn
 from placewise.search import ExactSearcher
 from placewise.sources import read_source
 
@@ -52,7 +52,8 @@ class Set:
     def exam(self, gallery: NDArray[np.int64]) -> Exam:
         """How it examines itself."""
         places = Places.of_labels(self.places[gallery].tolist())
-        return self_exam(self.embeddings[gallery], places, told=self.learned(gallery))
+        told = SelfTaught(self.stack, self.embeddings[gallery], places.codes, places.codes)
+        return self_exam(self.embeddings[gallery], places, told=told)
 
 
 @dataclass(frozen=True)

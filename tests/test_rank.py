@@ -19,7 +19,19 @@ from placewise.models import MODELS, Look
 from placewise.models.looks import card_with_look
 from placewise.openset import Places, calibrate, self_exam
 from placewise.presets import PRESETS, find_preset, look_for
-from placewise.rank import NO_STACK, Augment, Centre, Expand, Place, Stack, Verify, Whiten, learn, stack_from_json
+from placewise.rank import (
+    NO_STACK,
+    Augment,
+    Centre,
+    Expand,
+    Place,
+    SelfTaught,
+    Stack,
+    Verify,
+    Whiten,
+    learn,
+    stack_from_json,
+)
 from placewise.search.sidecar import build_ann
 
 STACKS = (
@@ -171,8 +183,8 @@ def test_the_exam_sees_what_a_query_will_see() -> None:
     rows, codes = town(80)
     codes = np.where(codes < 0, 0, codes)
     places = Places.of_codes(codes, [str(code) for code in range(8)])
-    stack = Stack((Augment(5), Place(0.5)))
-    exam = self_exam(rows, places, told=learn(stack, rows, codes))
+    stack = Stack((Centre(), Augment(5), Place(0.5)))
+    exam = self_exam(rows, places, told=SelfTaught(stack, rows, codes, codes))
     for number in (0, 17, 55):
         left = codes != codes[number]
         never = learn(stack, rows[left], codes[left])
@@ -247,12 +259,10 @@ def test_a_calibrated_gallery_judges_by_the_similarities_of_its_stack(ranked: Pa
         calibration = gallery.calibrate()
         assert gallery.staleness == ""
     rows, codes = town()
-    learned = learn(Stack((Centre(0.7), Place(0.5))), rows, codes)
-    wanted = calibrate(
-        self_exam(rows, Places.of_codes(codes, [f"p{n}" for n in range(8)]), told=learned),
-        names=[f"p{n}" for n in range(8)],
-        ids=np.arange(1, 61),
-    )
+    names = [f"p{number}" for number in range(8)]
+    told = SelfTaught(Stack((Centre(0.7), Place(0.5))), rows, codes, codes)
+    exam = self_exam(rows, Places.of_codes(codes, names), told=told)
+    wanted = calibrate(exam, names=names, ids=np.arange(1, 61))
     with GalleryFile.open(ranked) as file:
         file.put_ranking(NO_STACK.to_json())
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from placewise.checking import Examiner
 from placewise.embed import embed_photos
 from placewise.errors import CalibrationError, GalleryError, OptionError
+from placewise.features import KIND as FEATURES
+from placewise.features import Features
 from placewise.openset import (
     DEFAULT_AIM,
     DEFAULT_TAU,
@@ -29,7 +32,7 @@ from placewise.openset import (
     evidence_of,
     self_exam,
 )
-from placewise.rank import NO_STACK, Ranker, Stack, learn, stack_from_json
+from placewise.rank import NO_STACK, Ranker, SelfTaught, Stack, Verify, learn, stack_from_json
 from placewise.search import ExactSearcher
 
 if TYPE_CHECKING:
@@ -123,10 +126,21 @@ def calibrate_gallery(
         table, (ids, embeddings), revision = gallery.table(), gallery.matrix(), gallery.revision
         stack = read_stack(gallery)
     places = table.places()
-    learned = learn(stack, embeddings, table.place_codes.astype(np.int64))
-    exam = self_exam(embeddings, places, told=learned, seed=aim.seed, on_progress=on_progress)
+    told = SelfTaught(stack, embeddings, table.place_codes.astype(np.int64), places.codes)
+    check = _examiner(gallery, stack, ids)
+    exam = self_exam(embeddings, places, told=told, check=check, seed=aim.seed, on_progress=on_progress)
     calibration = calibrate(exam, names=places.names, ids=ids, unit=places.unit, aim=aim)
     return _kept(gallery, calibration, revision, basis="gallery")
+
+
+def _examiner(gallery: GalleryFile, stack: Stack, ids: NDArray[np.int64]) -> Examiner | None:
+    """What verifies the questions of a gallery whose hits are verified."""
+    step = stack.step(Verify)
+    if step is None:
+        return None
+    stored = gallery.features(FEATURES, ids.tolist())
+    found = [Features.from_bytes(stored[number]) if number in stored else None for number in ids.tolist()]
+    return Examiner(found, step)
 
 
 def calibrate_labelled(

@@ -256,6 +256,7 @@ def split(source: Path, columns: str, out: Path | None, open_set: float, queries
     help="How a new gallery keeps embeddings; float16 halves it. Default: float32.",
 )
 @click.option("--thumbnails/--no-thumbnails", default=None, help="Keep a small JPEG of each photo in the gallery.")
+@click.option("--features/--no-features", default=None, help="Keep local features, by which hits are verified.")
 @click.option("--prune", is_flag=True, help="Remove photos of this source's folder that it no longer names.")
 @click.option("--prefix", default="", metavar="NAME", help="Put a folder before the photos' names in the gallery.")
 @click.option("--rehash", is_flag=True, help="Read every file, also those whose size and times are as they were.")
@@ -275,6 +276,7 @@ def index(
     preset: str | None,
     storage: Storage | None,
     thumbnails: bool | None,
+    features: bool | None,
     prune: bool,
     prefix: str,
     rehash: bool,
@@ -297,7 +299,14 @@ def index(
     embedder = _load(model, weights, precision, decode, device, look_for(model, chosen, look))
     with (
         _cache(embedder, cache_path, no_cache=no_cache) as cache,
-        Gallery.open_for(gallery_path, embedder, preset=chosen.name, storage=storage, thumbnails=thumbnails) as opened,
+        Gallery.open_for(
+            gallery_path,
+            embedder,
+            preset=chosen.name,
+            storage=storage,
+            thumbnails=thumbnails,
+            features=features,
+        ) as opened,
         _progress() as progress,
     ):
         indexed = opened.add(rows, cache=cache, prefix=prefix, prune=prune, rehash=rehash, on_progress=progress.show)

@@ -78,11 +78,13 @@ class FileState:
         digest: the SHA-256 of its bytes; None where it was never read.
         stamp: (size, mtime_ns, ctime_ns): as long as they stay, so does the content; None where they cannot say that.
         thumbnail: a small JPEG of it; None where none was made.
+        features: the bytes of its local features; None where none were extracted.
     """
 
     digest: bytes | None = None
     stamp: tuple[int, int, int] | None = None
     thumbnail: bytes | None = None
+    features: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

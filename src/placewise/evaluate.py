@@ -14,31 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise import metrics
+from placewise.checking import features_of_all
 from placewise.embed import Embedded, Failure, embed_all
 from placewise.errors import EvaluationError, OptionError
 from placewise.evaluation import HITS, Evaluation, QueryResult, results_of, save_answers
 from placewise.files import check_output
+from placewise.in_memory import MemoryGallery
 from placewise.metrics import OpenSetCounts
 from placewise.openset import (
     DEFAULT_AIM,
     Aim,
     CalibratedRule,
-    Places,
     Rule,
-    SimilarityRule,
-    calibrate,
     check_tau,
-    self_exam,
     sweep,
 )
-from placewise.rank import NO_STACK, Learned, Stack, learn
+from placewise.rank import NO_STACK, Stack, Verify
 from placewise.scoring.predictions import (
     TOP,
     check_predictions_output,
     save_predictions,
 )
 from placewise.scoring.protocols import find_protocol, truth_of
-from placewise.scoring.ranking import rank_all
 from placewise.scoring.scores import Scores, score
 from placewise.scoring.truth import Protocol, Truth
 
@@ -46,7 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from placewise.cache import Cache
-    from placewise.core import Embedder, ModelCard, Source
+    from placewise.core import Embedder, ModelCard, Photo, Source
+    from placewise.features import Features
     from placewise.metrics import Reliability
 
     Progress = Callable[[str, int, int], None]
@@ -102,11 +100,13 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     )
     watch.lap("embed_queries")
     truth = _still_whole(protocol, source, wanted, gallery, queries)
-    learned = _learned(stack, gallery, asks_itself=wanted.asks_itself)
-    watch.lap("learn")
-    rule = _rule(protocol, gallery, learned, tau)
+    there = _features(stack, source, gallery.photos, _stage("features", on_progress))
+    here = there if wanted.asks_itself else _features(stack, source, queries.photos, _stage("features", on_progress))
+    watch.lap("features")
+    held = MemoryGallery.of(gallery.photos, gallery.embeddings, stack, features=there, asks_itself=wanted.asks_itself)
+    rule = held.rule(tau, labelled=protocol.labelled)
     watch.lap("calibrate")
-    predicted = rank_all(learned.matrix, learned.ask(queries.embeddings), truth, rule, top=top)
+    predicted = held.predict(queries.embeddings, truth, rule, top=top, features=here)
     watch.lap("search")
     results = results_of(predicted, truth)
     if predictions:
@@ -244,25 +244,11 @@ def _stage(name: str, on_progress: Progress | None) -> Callable[[int, int], None
     return (lambda done, total: on_progress(name, done, total)) if on_progress else None
 
 
-def _learned(stack: Stack, gallery: Embedded, *, asks_itself: bool) -> Learned:
-    codes = Places.of_labels([photo.place for photo in gallery.photos]).codes
-    return learn(stack, gallery.embeddings, codes, asks_itself=asks_itself)
-
-
-def _rule(protocol: Protocol, gallery: Embedded, learned: Learned, tau: float | Aim) -> Rule:
-    if not isinstance(tau, Aim):
-        return SimilarityRule(tau)
-    return _calibrated(gallery, learned, tau) if protocol.labelled else SimilarityRule(None)
-
-
-def _calibrated(gallery: Embedded, learned: Learned, aim: Aim) -> CalibratedRule:
-    """The rule that the gallery learns from itself."""
-    rows = np.arange(len(gallery.photos))
-    places = Places.of_labels([photo.place for photo in gallery.photos])
-    exam = self_exam(gallery.embeddings, places, told=learned)
-    calibration = calibrate(exam, names=places.names, ids=rows, aim=aim)
-    cohort = np.array(calibration.cohort, dtype=np.int64)
-    return CalibratedRule(calibration, learned.matrix[cohort], places.codes[cohort])
+def _features(
+    stack: Stack, source: Source, photos: Sequence[Photo], on_progress: Callable[[int, int], None] | None
+) -> list[Features | None]:
+    """Local features, where hits are verified."""
+    return features_of_all(source, photos, on_progress=on_progress) if stack.step(Verify) else []
 
 
 def _reliability(known: NDArray[np.float64], correct: NDArray[np.bool_], open_set: NDArray[np.float64]) -> Reliability:

@@ -17,6 +17,7 @@ from placewise.locate import Locator
 from placewise.models import load_model, load_model_of
 from placewise.openset import DEFAULT_AIM, Aim, Calibration
 from placewise.presets import DEFAULT_PRESET, find_preset
+from placewise.rank import Verify
 from placewise.search.sidecar import SearcherKind, build_ann, renew_ann
 from placewise.sources import read_source
 
@@ -78,6 +79,7 @@ class Gallery:
         preset: str | None = None,
         storage: Storage | None = None,
         thumbnails: bool | None = None,
+        features: bool | None = None,
         tau: Tau = "calibrated",
         searcher: SearcherKind = "auto",
     ) -> Self:
@@ -90,6 +92,8 @@ class Gallery:
                 gallery by plain similarity. What was calibrated before must be calibrated again.
             storage: how a new gallery keeps embeddings, ``float32`` (if None) or ``float16``, half as large.
             thumbnails: whether photos that are added from now on keep a thumbnail; None leaves it as it is.
+            features: whether photos that are added from now on keep local features, by which hits are verified; None
+                leaves it as it is, or follows a preset that verifies.
             tau: as for `open`.
             searcher: as for `open`.
 
@@ -102,6 +106,8 @@ class Gallery:
         file = GalleryFile.open_for(path, embedder.card, storage=storage, thumbnails=thumbnails)
         if chosen and (chosen.stack.steps or file.ranking):
             file.put_ranking(chosen.stack.to_json(), preset=chosen.name)
+        verifies = chosen is not None and chosen.stack.step(Verify) is not None
+        file.keep(features=features if features is not None else verifies or None)
         return cls(file, embedder, tau=tau, searcher=searcher)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from placewise.rank.answers import answer, positive_ranks
-from placewise.rank.learned import Learned, learn
+from placewise.rank.learned import Learned, SelfTaught, learn
 from placewise.rank.ranker import Asked, Ranker, open_ranker
 from placewise.rank.stack import NO_STACK, STEPS, Augment, Centre, Expand, Place, Stack, Verify, Whiten, stack_from_json
 
@@ -17,6 +17,7 @@ __all__ = [
     "Learned",
     "Place",
     "Ranker",
+    "SelfTaught",
     "Stack",
     "Verify",
     "Whiten",

@@ -117,7 +117,48 @@ class Learned:
         return similar
 
 
-def learn(stack: Stack, embeddings: Embeddings, codes: Rows, *, asks_itself: bool = False) -> Learned:
+class SelfTaught:
+    """What a gallery tells its own photos, each without some of the others; see `placewise.openset.Told`.
+
+    A photo whose whole place is away is a stranger: the mean and the directions are learned without its place, too.
+    That is done for a fold of places at a time, since to learn them is to look at all photos.
+    """
+
+    def __init__(self, stack: Stack, embeddings: Embeddings, codes: Rows, groups: Rows) -> None:
+        """Take a gallery as `learn` does, and ``groups`` ``(N,)``, which photos count as one place."""
+        self._stack, self._embeddings, self._codes = stack, embeddings, codes
+        self._whole = learn(stack, embeddings, codes)
+        linear = self._whole.linear
+        self._folds = np.where(groups < 0, -1, groups % FOLDS)
+        self._shared = linear.mean is None and linear.axes is None
+        self._last: tuple[int, Learned] | None = None
+
+    def similarities(self, rows: Rows, away: NDArray[np.bool_], *, strangers: bool) -> NDArray[np.float32]:
+        """See `placewise.openset.Told.similarities`."""
+        if not strangers or self._shared:
+            return self._whole.similarities(rows, away)
+        similar = np.empty(away.shape, dtype=np.float32)
+        for fold in np.unique(self._folds[rows]).tolist():
+            mine = np.flatnonzero(self._folds[rows] == fold)
+            similar[mine] = self._without(fold).similarities(rows[mine], away[mine])
+        return similar
+
+    def _without(self, fold: int) -> Learned:
+        """What is learned where the mean and the directions are of the other folds' photos."""
+        if self._last is None or self._last[0] != fold:
+            others = self._embeddings[self._folds != fold]
+            linear = learn_linear(self._stack, sample(others))
+            self._last = fold, learn(self._stack, self._embeddings, self._codes, linear=linear)
+        return self._last[1]
+
+
+FOLDS = 20
+"""Galleries of up to so many places leave out one at a time."""
+
+
+def learn(
+    stack: Stack, embeddings: Embeddings, codes: Rows, *, asks_itself: bool = False, linear: Linear | None = None
+) -> Learned:
     """Learn from a gallery what the steps of a stack need.
 
     Args:
@@ -125,8 +166,9 @@ def learn(stack: Stack, embeddings: Embeddings, codes: Rows, *, asks_itself: boo
         embeddings: ``(N, dim)`` of the gallery.
         codes: ``(N,)`` which place each photo shows; -1 where none is known.
         asks_itself: whether its own photos will ask it, so that no photo may be part of another's.
+        linear: what is done to queries and gallery alike; learned from the gallery if None.
     """
-    linear = learn_linear(stack, sample(embeddings))
+    linear = linear or learn_linear(stack, sample(embeddings))
     notes = list(linear.notes)
     base = Base(linear(embeddings))
     top: Level = base
