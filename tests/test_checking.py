@@ -113,12 +113,9 @@ def test_evaluate_and_locate_give_the_same_hits(folder: Path, tmp_path: Path, ti
     evaluation = evaluate_source(source, tiny_model, stack=STACK, tau=0.5, intervals=False)
     for result in evaluation.results:
         wanted = answers[str(folder / result.query.path)].hits
-
         seen = [(hit.photo.path, hit.inliers) for hit in result.hits]
 
         assert seen == [(hit.photo.path, hit.inliers) for hit in wanted]
-            (hit.photo.path, hit.inliers) for hit in wanted
-        ]
         np.testing.assert_allclose([h.similarity for h in result.hits], [h.similarity for h in wanted], atol=1e-6)
 
 

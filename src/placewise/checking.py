@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from placewise import features, images
 from placewise.errors import ImageError
 from placewise.features import Features
 from placewise.machine import usable_cores
-from placewise.verify import CHANCE, Verification, verify
+from placewise.verify import CHANCE, verify
 
 if TYPE_CHECKING:
     from placewise.core import Neighbors, Photo, Source
@@ -28,7 +28,22 @@ if TYPE_CHECKING:
 NOT_VERIFIED = -1
 """The inliers of a hit that was not verified."""
 
-Checks = dict[int, Verification]
+
+class Found(NamedTuple):
+    """What geometry says of a hit, without the points that it says it by.
+
+    Attributes:
+        accepted: whether it shows the same as the query.
+        significance: how surely.
+        inliers: how many matches agree.
+    """
+
+    accepted: bool
+    significance: float
+    inliers: int
+
+
+Checks = dict[int, Found]
 """Hit → what geometry says of it, for one query."""
 
 
@@ -97,11 +112,12 @@ def check(
     for hit in hits[: step.hits].tolist() if query is not None else ():
         there = None if hit in known else features_by(hit)
         if query is not None and there is not None:
-            known[hit] = verify(query, there, chance=CHANCE / step.hits)
+            one = verify(query, there, chance=CHANCE / step.hits)
+            known[hit] = Found(one.accepted, one.significance, one.inlier_count)
     found = [known.get(hit) for hit in hits[: step.hits].tolist()]
     rest = len(hits) - len(found)
     accepted = np.array([-one.significance if one and one.accepted else 0.0 for one in found] + [0.0] * rest)
-    inliers = np.array([one.inlier_count if one else NOT_VERIFIED for one in found] + [NOT_VERIFIED] * rest)
+    inliers = np.array([one.inliers if one else NOT_VERIFIED for one in found] + [NOT_VERIFIED] * rest)
     significance = np.array([one.significance if one else 0.0 for one in found] + [0.0] * rest)
     order = np.argsort(accepted, kind="stable")
     return Checked(order, inliers[order].astype(np.int64), np.log1p(significance)[order])
@@ -146,10 +162,12 @@ def check_all(
 class Examiner:
     """Verifies the questions that a gallery asks itself. No pair of photos is verified twice."""
 
-    def __init__(self, found: Sequence[Features | None], step: Verify) -> None:
-        """``found`` are the features of the gallery's N photos, by row."""
+    def __init__(
+        self, found: Sequence[Features | None], step: Verify, *, known: dict[int, Checks] | None = None
+    ) -> None:
+        """``found`` are the features of the gallery's N photos, by row; ``known`` is what was verified before."""
         self._found, self._step = found, step
-        self._known: dict[int, Checks] = {}
+        self._known = {} if known is None else known
 
     def __call__(self, row: int, hits: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The order of the hits of a photo that asks, and what geometry says of each, in that order."""

@@ -19,7 +19,7 @@ from placewise.embed import Embedded, Failure, embed_all
 from placewise.errors import EvaluationError, OptionError
 from placewise.evaluation import HITS, Evaluation, QueryResult, results_of, save_answers
 from placewise.files import check_output
-from placewise.in_memory import MemoryGallery
+from placewise.in_memory import MemoryGallery, Verified
 from placewise.metrics import OpenSetCounts
 from placewise.openset import (
     DEFAULT_AIM,
@@ -103,10 +103,11 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     there = _features(stack, source, gallery.photos, _stage("features", on_progress))
     here = there if wanted.asks_itself else _features(stack, source, queries.photos, _stage("features", on_progress))
     watch.lap("features")
-    held = MemoryGallery.of(gallery.photos, gallery.embeddings, stack, features=there, asks_itself=wanted.asks_itself)
+    verified, asks_itself = Verified(there, here), wanted.asks_itself
+    held = MemoryGallery.of(gallery.photos, gallery.embeddings, stack, verified=verified, asks_itself=asks_itself)
     rule = held.rule(tau, labelled=protocol.labelled)
     watch.lap("calibrate")
-    predicted = held.predict(queries.embeddings, truth, rule, top=top, features=here)
+    predicted = held.predict(queries.embeddings, truth, rule, top=top)
     watch.lap("search")
     results = results_of(predicted, truth)
     if predictions:

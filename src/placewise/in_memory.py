@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from placewise.checking import Examiner, check
-from placewise.openset import Aim, CalibratedRule, GeometryRule, Places, Rule, SimilarityRule, calibrate, self_exam
+from placewise.openset import (
+    HITS,
+    Aim,
+    CalibratedRule,
+    GeometryRule,
+    Places,
+    Rule,
+    SimilarityRule,
+    calibrate,
+    self_exam,
+)
 from placewise.rank import Learned, SelfTaught, Stack, Verify, learn
 from placewise.scoring.ranking import rank_all
 
@@ -24,6 +34,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Verified:
+    """Local features of a gallery's and of the queries' photos, and what was verified of them so far.
+
+    Attributes:
+        gallery: of its N photos, None where there are none.
+        queries: of the Q queries.
+        checks: query → what was verified of its hits.
+        exam: row → likewise for the gallery's own photos that ask.
+    """
+
+    gallery: Sequence[Features | None] = ()
+    queries: Sequence[Features | None] = ()
+    checks: dict[int, Checks] = field(default_factory=dict)
+    exam: dict[int, Checks] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MemoryGallery:
     """N photos, and how they are ranked.
 
@@ -32,14 +59,14 @@ class MemoryGallery:
         places: what each photo shows, by its label.
         stack: how hits are ranked.
         learned: what the stack learned of them.
-        features: their local features, where the stack verifies.
+        verified: local features, where the stack verifies.
     """
 
     embeddings: Embeddings
     places: Places
     stack: Stack
     learned: Learned
-    features: Sequence[Features | None]
+    verified: Verified
 
     @classmethod
     def of(
@@ -48,12 +75,13 @@ class MemoryGallery:
         embeddings: Embeddings,
         stack: Stack,
         *,
-        features: Sequence[Features | None] = (),
+        verified: Verified | None = None,
         asks_itself: bool = False,
     ) -> MemoryGallery:
         """Learn from photos; ``asks_itself`` as for `rank.learn`."""
         places = Places.of_labels([photo.place for photo in photos])
-        return cls(embeddings, places, stack, learn(stack, embeddings, places.codes, asks_itself=asks_itself), features)
+        learned = learn(stack, embeddings, places.codes, asks_itself=asks_itself)
+        return cls(embeddings, places, stack, learned, verified or Verified())
 
     def calibrated(self, aim: Aim) -> CalibratedRule:
         """The rule that the gallery learns from itself.
@@ -63,7 +91,7 @@ class MemoryGallery:
         """
         told = SelfTaught(self.stack, self.embeddings, self.places.codes, self.places.codes)
         step = self.stack.step(Verify)
-        examiner = Examiner(self.features, step) if step else None
+        examiner = Examiner(self.verified.gallery, step, known=self.verified.exam) if step else None
         exam = self_exam(self.embeddings, self.places, told=told, check=examiner)
         calibration = calibrate(exam, names=self.places.names, ids=np.arange(len(self.embeddings)), aim=aim)
         cohort = np.array(calibration.cohort, dtype=np.int64)
@@ -81,29 +109,19 @@ class MemoryGallery:
             return self.calibrated(tau)
         return GeometryRule() if self.stack.step(Verify) else SimilarityRule(None)
 
-    def predict(
-        self,
-        queries: Embeddings,
-        truth: Truth,
-        rule: Rule,
-        *,
-        top: int | None,
-        features: Sequence[Features | None] = (),
-    ) -> tuple[Prediction, ...]:
+    def predict(self, queries: Embeddings, truth: Truth, rule: Rule, *, top: int | None) -> tuple[Prediction, ...]:
         """Answer embedded queries ``(Q, dim)``, those of a truth, by ranking the gallery; see `rank_all`."""
-        asked = self.learned.ask(queries)
-        return rank_all(self.learned.matrix, asked, truth, rule, top=top, check=self._check(features))
+        check = self._check if self.stack.step(Verify) else None
+        return rank_all(self.learned.matrix, self.learned.ask(queries), truth, rule, top=top, check=check)
 
-    def _check(self, features: Sequence[Features | None]) -> Callable[[int, NDArray[np.int64]], Checked] | None:
-        step = self.stack.step(Verify)
-        if step is None:
-            return None
-        last: dict[int, Checks] = {}  # what was verified of the present query
+    def answer_one(self, embedding: NDArray[np.float32], query: int) -> NDArray[np.int64]:
+        """The best rows for one of the queries, ``(dim,)``, as `locate` ranks them: to see how long that takes."""
+        similar = self.learned.matrix @ self.learned.ask(embedding[None])[0]
+        best = np.argsort(-similar, kind="stable")[:HITS]
+        return best[self._check(query, best).order] if self.stack.step(Verify) else best
 
-        def verified(query: int, hits: NDArray[np.int64]) -> Checked:
-            if query not in last:
-                last.clear()
-            known = last.setdefault(query, {})
-            return check(features[query], hits, step, self.features.__getitem__, known=known)
-
-        return verified
+    def _check(self, query: int, hits: NDArray[np.int64]) -> Checked:
+        """Verify the hits of a query."""
+        step, verified = self.stack.step(Verify) or Verify(), self.verified
+        known = verified.checks.setdefault(query, {})
+        return check(verified.queries[query], hits, step, verified.gallery.__getitem__, known=known)

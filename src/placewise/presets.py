@@ -80,10 +80,15 @@ def look_for(model: str, preset: Preset, look: Look) -> Look:
         preset: what was chosen.
         look: what the user says; a `Look` without arguments says nothing.
     """
-    if look != Look() or model.lower().endswith(".onnx"):
-        return look
+    return usable_look(model, preset.look) if look == Look() else look
+
+
+def usable_look(model: str, look: Look) -> Look:
+    """A look if a model can have it, else that of its card."""
+    if model.lower().endswith(".onnx"):
+        return Look()
     try:
-        card_with_look(find_card(model), preset.look)
+        card_with_look(find_card(model), look)
     except OptionError:
-        return look
-    return preset.look
+        return Look()
+    return look
