@@ -446,6 +446,7 @@ _intervals = click.option(
 @_intervals
 @_model_options
 @_preset
+@click.option("--fuse", default="", metavar="NAME", help="Add this second model's similarities to the first one's.")
 @click.option("--models", "names", default="", metavar="NAME,…", help="Compare these models on the same photos.")
 @click.option(
     "--predictions",
@@ -475,6 +476,7 @@ def evaluate(
     cache_path: Path | None,
     no_cache: bool,
     preset: str | None,
+    fuse: str,
     names: str,
     predictions: Path | None,
     top: str,
@@ -518,6 +520,7 @@ def evaluate(
         _load(name, weights, precision, decode, device, look_for(name, chosen, look))
         for name in map(str.strip, (names or model).split(","))
     ]
+    second = _load(fuse, None, precision, decode, device, look_for(fuse, chosen, look)) if fuse else None
     evaluations = []
     with _progress() as progress:
         for embedder in embedders:
@@ -528,6 +531,7 @@ def evaluate(
                     protocol=wanted,
                     tau=Aim(false_accept_rate, confidence) if tau is None else tau,
                     stack=chosen.stack,
+                    second=second,
                     cache=cache,
                     predictions=predictions,
                     top=kept,
