@@ -57,7 +57,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 )
 """Every preset by its name."""
 
-DEFAULT_PRESET = "fast"
+DEFAULT_PRESET = "balanced"
+"""Taken where none is named; a gallery that was begun without one goes on by plain similarity."""
 
 
 def find_preset(name: str) -> Preset:

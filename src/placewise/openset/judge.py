@@ -166,7 +166,10 @@ _NOUNS = ("the similarity itself", "the contrast to other places", "the support 
 
 @dataclass(frozen=True, slots=True)
 class GeometryRule:
-    """Decides nothing; the confidence is what geometry says of the best hit, for sets that no label calibrates."""
+    """Decides nothing, for sets that no label calibrates.
+
+    The confidence is what geometry says of the best hit, times its similarity: both must speak for it.
+    """
 
     tau: None = None
     hits: int = 1
@@ -183,8 +186,13 @@ class GeometryRule:
         if not similarities.shape[1] or geometry is None:
             return (_nothing(None),) * len(queries)
         return tuple(
-            Verdict(None, value, f"1 chance in 10^{np.expm1(value):.1f} that the best hit agrees so well", 0)
-            for value in geometry[:, 0].tolist()
+            Verdict(
+                None,
+                value * max(0.0, near),
+                f"1 chance in 10^{np.expm1(value):.1f} that the best hit agrees so well, similarity {near:.3f}",
+                0,
+            )
+            for value, near in zip(geometry[:, 0].tolist(), similarities[:, 0].tolist(), strict=True)
         )
 
 
