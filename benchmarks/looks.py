@@ -27,10 +27,10 @@ from placewise.sources import read_source
 LOOKS = (
     Look(),
     Look(pooling="gem2"),
-    Look(fit="both", pooling="gem2"),
-    Look(fit="both", pooling="gem2", sizes=(256,)),
-    Look(fit="both", pooling="gem2", sizes=(320,)),
-    Look(fit="both", pooling="gem2", sizes=(320, 224), crops=3),
+    Look(pooling="gem2", flip=True),
+    Look(pooling="gem2", fit="both", sizes=(192,)),
+    Look(pooling="gem2", fit="both", sizes=(224,)),
+    Look(pooling="gem2", fit="both", sizes=(320,)),
 )
 
 
@@ -60,7 +60,7 @@ def main() -> None:
     held = sorted(set(places[is_gallery]))
     unseen = sorted(set(places) - set(held))
     print("mAP, Recall@1, AUROC of the best similarity; centred: less the gallery's mean")
-    print(f"{'look':48s} {'chosen on':18s} {'report':18s} {'all':18s} {'all, centred':18s} ms/photo, median")
+    print(f"{'look':36s} {'chosen on':18s} {'report':18s} {'all':18s} {'all, centred':18s} ms/photo, median")
     for embedder, rows, cost in zip(embedders, embeddings, milliseconds, strict=True):
         parts = (
             score(rows, places, is_gallery, held[::2], held[1::2]),
@@ -68,7 +68,7 @@ def main() -> None:
             score(rows, places, is_gallery, held, unseen),
             score(centred(rows, is_gallery), places, is_gallery, held, unseen),
         )
-        print(f"{embedder.card.sight:48s} {'  '.join(map(str, parts))}  {cost:.1f}")
+        print(f"{embedder.card.sight:36s} {'  '.join(map(str, parts))}  {cost:.1f}")
 
 
 def embed_in_turns(source: Source, embedders: list[Embedder]) -> tuple[list[Embeddings], list[float]]:
