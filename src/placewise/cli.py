@@ -68,7 +68,7 @@ _device = click.option(
 _preset = click.option(
     "--preset",
     metavar="NAME",
-    help="fast, balanced or accurate: how photos are seen and ranked. Default: balanced, or as the gallery was begun.",
+    help="fast, balanced or accurate: how photos are seen and ranked. Default: fast, or as the gallery was begun.",
 )
 _MODEL_HELP = "A name that 'placewise models' lists, or an .onnx file with a card (.toml) beside it."
 _rate = click.option(
