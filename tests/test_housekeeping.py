@@ -63,6 +63,7 @@ def test_info_counts_what_is_there(gallery: GalleryFile) -> None:
         "sources": ["/photos"],
         "format": 2,
         "size_bytes": gallery.path.stat().st_size,
+        "preset": None,
         "calibration": None,
         "ann": None,
     }

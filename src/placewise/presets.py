@@ -58,8 +58,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 """Every preset by its name."""
 
 DEFAULT_PRESET = "fast"
-"""Taken where none is named. Not the better ``balanced``: a gallery that is not calibrated decides by a fixed tau, which
-is a convention for plain cosines; those of centred embeddings are lower."""
+"""Taken where none is named. Not the better ``balanced``: a gallery that is not calibrated decides by a fixed tau, a
+convention for plain cosines; those of centred embeddings are lower."""
 
 
 def find_preset(name: str) -> Preset:
