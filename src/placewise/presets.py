@@ -1,7 +1,7 @@
 """Presets: how photos are seen and how a gallery ranks, chosen together. Data, and what reads it.
 
-The values were chosen on every second place of a set of landmarks, where the other places played the unknown ones;
-docs/ranking.md gives what they are worth there and elsewhere.
+The shares and looks were chosen on every second place of a set of landmarks, where the other places played the unknown
+ones; docs/ranking.md gives what they are worth there and elsewhere.
 """
 
 from __future__ import annotations
