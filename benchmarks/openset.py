@@ -1,6 +1,6 @@
 """Does the promised false-accept rate come true, and is the learned confidence better than the best similarity?
 
-PLACEWISE_PHOTOS=… python benchmarks/openset.py [--partitions 200]
+PLACEWISE_PHOTOS=… python benchmarks/openset.py [--partitions 200] [--preset balanced]
 
 The 20 places of `landmarks` are parted at random, again and again: 14 known, half of their photos in the gallery and
 half as queries, and 6 that the gallery has never seen. Each gallery calibrates itself and is then asked.
@@ -22,6 +22,8 @@ from placewise import metrics
 from placewise.embed import embed_photos
 from placewise.models import load_model
 from placewise.openset import HITS, Aim, CalibratedRule, Calibration, Places, calibrate, self_exam
+from placewise.presets import find_preset
+from placewise.rank import Learned, SelfTaught, Stack, learn
 from placewise.search import ExactSearcher
 from placewise.sources import read_source
 
@@ -36,11 +38,22 @@ METHODS: tuple[Method, ...] = ("auto", "similarity")
 
 @dataclass(frozen=True)
 class Set:
-    """Embedded photos: embeddings, places and splits belong together by position."""
+    """Embedded photos: embeddings, places and splits belong together by position; and how galleries of them rank."""
 
     embeddings: Embeddings
     places: NDArray[np.str_]
     splits: NDArray[np.str_]
+    stack: Stack
+
+    def learned(self, gallery: NDArray[np.int64]) -> Learned:
+        """What a gallery of some of them learns."""
+        return learn(self.stack, self.embeddings[gallery], Places.of_labels(self.places[gallery].tolist()).codes)
+
+    def exam(self, gallery: NDArray[np.int64]) -> Exam:
+        """How it examines itself."""
+        places = Places.of_labels(self.places[gallery].tolist())
+        told = SelfTaught(self.stack, self.embeddings[gallery], places.codes, places.codes)
+        return self_exam(self.embeddings[gallery], places, told=told)
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ class Outcome:
         return float(np.mean((self.known >= self.calibration.tau) & self.right))
 
 
-def embedded(manifest: Path, embedder: Embedder) -> Set:
+def embedded(manifest: Path, embedder: Embedder, stack: Stack) -> Set:
     """All photos of a source."""
     source = read_source(manifest)
     batches = list(embed_photos(source, source.photos, embedder))
@@ -78,6 +91,7 @@ def embedded(manifest: Path, embedder: Embedder) -> Set:
         np.concatenate([batch.embeddings for batch in batches]),
         np.array([photo.place for photo in photos]),
         np.array([photo.split for photo in photos]),
+        stack,
     )
 
 
@@ -86,11 +100,13 @@ def ask(photos: Set, gallery: NDArray[np.int64], queries: NDArray[np.int64], exa
     places = Places.of_labels(photos.places[gallery].tolist())
     calibration = calibrate(exam, names=places.names, ids=np.arange(len(gallery)), aim=aim)
     cohort = np.array(calibration.cohort, dtype=np.int64)
-    rule = CalibratedRule(calibration, photos.embeddings[gallery][cohort], places.codes[cohort])
-    searcher = ExactSearcher(photos.embeddings.shape[1])
-    searcher.upsert(np.arange(len(gallery), dtype=np.int64), photos.embeddings[gallery])
-    found = searcher.search(photos.embeddings[queries], HITS)
-    verdicts = rule.judge(photos.embeddings[queries], found.similarities, places.codes[found.ids])
+    learned = photos.learned(gallery)
+    asked = learned.ask(photos.embeddings[queries])
+    rule = CalibratedRule(calibration, learned.matrix[cohort], places.codes[cohort])
+    searcher = ExactSearcher(learned.matrix.shape[1])
+    searcher.upsert(np.arange(len(gallery), dtype=np.int64), learned.matrix)
+    found = searcher.search(asked, HITS)
+    verdicts = rule.judge(asked, found.similarities, places.codes[found.ids])
     confidence = np.array([verdict.confidence for verdict in verdicts], dtype=np.float64)
     named = photos.places[gallery][[ids[verdict.hit] for ids, verdict in zip(found.ids, verdicts, strict=True)]]
     known = np.isin(photos.places[queries], photos.places[gallery])
@@ -115,7 +131,7 @@ def partitions(photos: Set, count: int) -> None:
     outcomes: dict[tuple[Method, float], list[Outcome]] = {}
     for number in range(count):
         gallery, queries = parted(photos, rng)
-        exam = self_exam(photos.embeddings[gallery], Places.of_labels(photos.places[gallery].tolist()))
+        exam = photos.exam(gallery)
         for method in METHODS:
             for rate in RATES:
                 outcomes.setdefault((method, rate), []).append(ask(photos, gallery, queries, exam, Aim(rate, method)))
@@ -154,7 +170,7 @@ def _oscr(outcome: Outcome) -> float:
 def manifest(name: str, photos: Set) -> None:
     """Print what a set's own gallery makes of its queries, and whether the learned confidence is better there."""
     gallery, queries = np.flatnonzero(photos.splits == "gallery"), np.flatnonzero(photos.splits == "query")
-    exam = self_exam(photos.embeddings[gallery], Places.of_labels(photos.places[gallery].tolist()))
+    exam = photos.exam(gallery)
     asked = photos.places[queries]
     known = np.isin(asked, photos.places[gallery])
     groups = np.concatenate([asked[known], asked[~known]])
@@ -190,18 +206,20 @@ def main() -> None:
     """Measure on the photos of PLACEWISE_PHOTOS."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--partitions", type=int, default=200)
-    count = parser.parse_args().partitions
+    parser.add_argument("--preset", default="fast")
+    given = parser.parse_args()
+    preset = find_preset(given.preset)
     folder = os.environ.get("PLACEWISE_PHOTOS")
     if not folder:
         print("PLACEWISE_PHOTOS is not set: nothing measured")
         return
-    embedder = load_model()
+    embedder = load_model(look=preset.look)
     landmarks = Path(folder) / "landmarks"
-    photos = embedded(landmarks / "manifest.csv", embedder)
-    partitions(photos, count)
+    photos = embedded(landmarks / "manifest.csv", embedder, preset.stack)
+    partitions(photos, given.partitions)
     manifest("landmarks/manifest.csv", photos)
-    manifest("landmarks/manifest-66.csv", embedded(landmarks / "manifest-66.csv", embedder))
-    manifest("tower/manifest.csv", embedded(Path(folder) / "tower" / "manifest.csv", embedder))
+    manifest("landmarks/manifest-66.csv", embedded(landmarks / "manifest-66.csv", embedder, preset.stack))
+    manifest("tower/manifest.csv", embedded(Path(folder) / "tower" / "manifest.csv", embedder, preset.stack))
 
 
 if __name__ == "__main__":

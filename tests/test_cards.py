@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from placewise.core import InputRule, ModelCard
+from placewise.core import InputRule, ModelCard, Views
 from placewise.errors import CardError, OptionError
 from placewise.models import MODELS, find_card
 from placewise.models.card_files import POOLINGS, read_card_file
@@ -302,6 +302,7 @@ def test_what_changes_embeddings_changes_the_fingerprint() -> None:
         "graph_input": "pixels",
         "graph_output": "pooler_output",
         "quantised": "0" * 64,
+        "views": Views(flip=True),
     }
     free: dict[str, object] = {
         "name": "x",

@@ -259,6 +259,12 @@ def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, t
             "must be an .onnx file that is there",
         ),
         (["index", tiny_dataset, "--gallery", tmp_path / "g", "--model", graph], "must have a card beside it, got no"),
+        (
+            ["index", tiny_dataset, "--gallery", tmp_path / "g", "--input-size", "300"],
+            "input size must be a multiple of 32 from 64 to 1024, got 300",
+        ),
+        (["evaluate", tiny_dataset, "--pooling", "gem"], "pooling must be average, or gem and a power from 1 to 10"),
+        (["evaluate", tiny_dataset, "--fit", "whole", "--crops", "3"], "crops must be 1 where only the whole"),
         (["locate", "--gallery", tiny], "Missing argument 'PHOTO...'."),
         (["locate", photo, "--gallery", tiny, "-k", "0"], "'-k'"),
         (["evaluate", tiny_dataset, "--tau", "7"], "tau must be between -1 and 1, got 7.0"),
@@ -306,6 +312,23 @@ def test_gallery_housekeeping(landmarks: Path, tmp_path: Path) -> None:
     with np.load(archive) as arrays, GalleryFile.open(copy) as opened:
         assert arrays["embeddings"].shape == (37, 1280)
         np.testing.assert_array_equal(arrays["embeddings"][1:], opened.contents().embeddings)
+
+
+def test_a_look_is_typed_once(tiny_dataset: Path, tmp_path: Path) -> None:
+    """A gallery made with another look is located with it without being told, and is not mixed with the default."""
+    gallery = tmp_path / "city.gallery"
+    look = ("--input-size", "96", "--input-size", "64", "--fit", "whole", "--pooling", "gem2", "--flip")
+
+    indexed = placewise("index", tiny_dataset, "--gallery", gallery, *look)
+    located = placewise("locate", tiny_dataset.parent / "p0" / "0.png", "--gallery", gallery, "--json")
+
+    assert indexed.returncode == 0, indexed.stderr
+    (answer,) = json.loads(located.stdout)
+    assert answer["hits"][0]["path"] == "p0/0.png"
+    assert answer["hits"][0]["similarity"] == pytest.approx(1, abs=1e-3)
+    line = refused("index", tiny_dataset, "--gallery", gallery)
+    assert "96 px whole, gem2, flip, also 64 px whole (" in line
+    assert ", 224 px crop, average (" in line
 
 
 def test_galleries_grow_shrink_and_merge(landmarks: Path, tmp_path: Path) -> None:

@@ -86,8 +86,9 @@ def test_another_models_embeddings_are_refused(path: Path, tiny_model: TinyModel
         GalleryFile.open_for(path, other)
 
     assert str(caught.value) == (
-        f"gallery {path} must be used with the model it was made with, tiny with no weights "
-        f"({tiny_model.card.fingerprint[:8]}), got other with no weights ({other.fingerprint[:8]}); "
+        f"gallery {path} must be used with the model it was made with, tiny with no weights, 4 px crop, "
+        f"none ({tiny_model.card.fingerprint[:8]}), got other with no weights, 4 px crop, none "
+        f"({other.fingerprint[:8]}); "
         f"use that model and its weights, or index into another file"
     )
     assert path.read_bytes() == before

@@ -378,9 +378,11 @@ def test_batches_are_free(count: int) -> None:
 # The builder's layers
 
 
-def embed(build: Callable[[Builder, Features], Features], state: State, images: NDArray[np.uint8]) -> Any:
+def embed(
+    build: Callable[[Builder, Features], Features], state: State, images: NDArray[np.uint8], *, power: float = 1
+) -> Any:
     """Run a network of a few layers, without mean and std."""
-    builder = Builder(state)
+    builder = Builder(state, power=power)
     x = builder.images(InputRule(4, images.shape[1], "bilinear", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
     return run(builder.model(build(builder, x)), images)
 
@@ -404,6 +406,17 @@ def test_generalised_mean_follows_its_formula() -> None:
 
     powers = np.maximum(images.astype(np.float64), 1e-6) ** 3.5
     np.testing.assert_allclose(result, powers.mean(axis=(1, 2)) ** (1 / 3.5), rtol=1e-5)
+
+
+@pytest.mark.parametrize("power", [1, 2, 3.5])
+def test_pooling_by_a_given_power_follows_its_formula(power: float) -> None:
+    """Power 1 is the average; p is the p-th root of the mean of p-th powers."""
+    images = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
+
+    result = embed(lambda net, x: net.pool(x), {}, images, power=power)
+
+    expected = np.mean(images.astype(np.float64) ** power, axis=(1, 2)) ** (1 / power)
+    np.testing.assert_allclose(result, expected, rtol=1e-5)
 
 
 def test_zero_vectors_stay_zero() -> None:
@@ -431,6 +444,17 @@ def test_same_padding(size: int, kernel: int, stride: int, expected: tuple[int, 
     assert Conv("conv", "norm", 1, kernel, stride, same=True).padding(size) == expected
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_same_padding_of_free_sizes(kernel: int, stride: int) -> None:
+    """Sides that are multiples of 32 are padded as if they were known, at each of five strides of 2."""
+    conv = Conv("conv", "norm", 1, max(kernel, stride), stride, same=True)
+
+    free = conv.padding(None)
+
+    assert {conv.padding(side >> step) for side in range(64, 1025, 32) for step in range(5)} == {free}
+
+
 # Weights that do not fit
 
 
@@ -448,7 +472,8 @@ def test_lite0_needs_a_crop(lite0_state: State) -> None:
         build_graph("efficientnet-lite0", lite0_state, WHOLE)
 
     assert str(caught.value) == (
-        "a network that pads as TensorFlow does must have an input of one size, got none; name a crop"
+        "a network that pads as TensorFlow does must have an input of one size or of multiples of 32, got neither; "
+        "name a crop"
     )
 
 

@@ -52,6 +52,7 @@ def test_info_counts_what_is_there(gallery: GalleryFile) -> None:
         "places": 1,
         "with_position": 2,
         "model": "tiny",
+        "sight": "4 px crop, none",
         "dim": 48,
         "storage": "float32",
         "fingerprint": gallery.card.fingerprint,
@@ -62,6 +63,7 @@ def test_info_counts_what_is_there(gallery: GalleryFile) -> None:
         "sources": ["/photos"],
         "format": 2,
         "size_bytes": gallery.path.stat().st_size,
+        "preset": None,
         "calibration": None,
         "ann": None,
     }

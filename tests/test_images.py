@@ -494,6 +494,39 @@ def test_prepare_is_plain_resize_and_crop(size: tuple[int, int], interpolation: 
     assert result.flags.c_contiguous
 
 
+@pytest.mark.parametrize("size", [(48, 64), (64, 48), (50, 50), (333, 501), (501, 333)])
+def test_a_strip_keeps_the_longer_side(size: tuple[int, int]) -> None:
+    """A strip is cropped on the shorter side alone; of a square photo, on its height."""
+    height, width = size
+    image = np.array(picture(*size))
+    whole = images.resize(image, SMALL)
+
+    strip = images.prepare(image, SMALL, strip=True)
+
+    np.testing.assert_array_equal(strip, whole[4:60] if width >= height else whole[:, 4:60])
+    assert images.prepare(image, SMALL).shape == (56, 56, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((300, 400), (64, 96)),
+        ((400, 300), (96, 64)),
+        ((100, 100), (64, 64)),
+        ((100, 125), (64, 64)),
+        ((9, 21), (64, 160)),
+    ],
+)
+def test_sides_are_rounded_to_multiples(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    """The longer side is that multiple of 32 which is nearest to the aspect."""
+    rule = InputRule(64, None, "bicubic", mean=(0, 0, 0), std=(1, 1, 1), multiple=32)
+    image = picture(*size)
+
+    result = images.prepare(np.array(image), rule)
+
+    np.testing.assert_array_equal(result, np.array(image.resize(expected[::-1], PIL.Image.Resampling.BICUBIC)))
+
+
 def test_prepare_of_an_elongated_image_shows_its_centre() -> None:
     """Cutting first changes the result of an elongated image by no more than a resampling's rounding."""
     image = np.array(picture(40, 1600))

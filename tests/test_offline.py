@@ -77,6 +77,7 @@ OFFLINE = {
     "locate": ("locate", "{photo}", "--gallery", "{gallery}"),
     "calibrate": ("calibrate", "--gallery", "{gallery}"),
     "evaluate": ("evaluate", "{manifest}", "--no-cache", "--report", "{folder}/out.html"),
+    "ablate": ("ablate", "{manifest}", "--out", "{folder}/ablation.json"),
     "score": ("score", "{predictions}", "--truth", "{manifest}"),
     "compare": ("compare", "{document}", "{document}"),
     "models": ("models",),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from placewise.gallery_file import GalleryFile
     from placewise.indexing import index_source
     from placewise.locate import Locator
-    from placewise.models import MODELS, load_model
+    from placewise.models import MODELS, Look, load_model
     from placewise.openset import Aim, Calibration
     from placewise.report import write_report
     from placewise.scoring.compared_files import compare_files
@@ -45,6 +45,7 @@ _HOME = {
     "GalleryFile": "gallery_file",
     "Hit": "core",
     "Locator": "locate",
+    "Look": "models",
     "MODELS": "models",
     "ModelCard": "core",
     "Photo": "core",
@@ -94,6 +95,7 @@ __all__ = [
     "GalleryFile",
     "Hit",
     "Locator",
+    "Look",
     "ModelCard",
     "Photo",
     "PlacewiseError",

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from placewise.checking import Examiner
 from placewise.embed import embed_photos
-from placewise.errors import CalibrationError, OptionError
+from placewise.errors import CalibrationError, GalleryError, OptionError
+from placewise.features import KIND as FEATURES
+from placewise.features import Features
 from placewise.openset import (
     DEFAULT_AIM,
     DEFAULT_TAU,
@@ -29,6 +32,7 @@ from placewise.openset import (
     evidence_of,
     self_exam,
 )
+from placewise.rank import NO_STACK, Ranker, SelfTaught, Stack, Verify, learn, stack_from_json
 from placewise.search import ExactSearcher
 
 if TYPE_CHECKING:
@@ -58,11 +62,26 @@ def read_calibration(gallery: GalleryFile) -> Calibration | None:
     return None if text is None else calibration_from_json(text)
 
 
-def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau) -> tuple[Rule, NDArray[np.int64]]:
+def read_stack(gallery: GalleryFile) -> Stack:
+    """How a gallery ranks.
+
+    Raises:
+        GalleryError: if what it holds of that is damaged.
+    """
+    text = gallery.ranking
+    try:
+        return NO_STACK if text is None else stack_from_json(text)
+    except OptionError as error:
+        message = f"gallery {gallery.path}: {error}"
+        raise GalleryError(message) from error
+
+
+def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranker) -> tuple[Rule, NDArray[np.int64]]:
     """The rule that decides on a gallery's answers, and the codes of what its photos show, ``(N,)``.
 
     Args:
         gallery: the gallery.
+        ranker: what ranks its photos.
         table: its photos.
         tau: ``calibrated`` takes `DEFAULT_TAU` where the gallery holds no calibration.
 
@@ -77,7 +96,7 @@ def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau) -> tuple[Rule, N
     if calibration is None:
         return SimilarityRule(DEFAULT_TAU if isinstance(tau, str) else tau), np.full(len(table), -1)
     codes = table.places_by(calibration.unit).codes
-    ids, cohort = gallery.vectors(np.array(calibration.cohort, dtype=np.int64))
+    ids, cohort = ranker.vectors(np.array(calibration.cohort, dtype=np.int64))
     if calibration.cohort and len(ids) < _LEAST_COHORT and (codes >= 0).any():
         message = (
             f"the photos that a calibration rests on must be in the gallery, got {len(ids)} of them; "
@@ -105,10 +124,23 @@ def calibrate_gallery(
     """
     with gallery.reading():
         table, (ids, embeddings), revision = gallery.table(), gallery.matrix(), gallery.revision
+        stack = read_stack(gallery)
     places = table.places()
-    exam = self_exam(embeddings, places, seed=aim.seed, on_progress=on_progress)
+    told = SelfTaught(stack, embeddings, table.place_codes.astype(np.int64), places.codes)
+    check = _examiner(gallery, stack, ids)
+    exam = self_exam(embeddings, places, told=told, check=check, seed=aim.seed, on_progress=on_progress)
     calibration = calibrate(exam, names=places.names, ids=ids, unit=places.unit, aim=aim)
     return _kept(gallery, calibration, revision, basis="gallery")
+
+
+def _examiner(gallery: GalleryFile, stack: Stack, ids: NDArray[np.int64]) -> Examiner | None:
+    """What verifies the questions of a gallery whose hits are verified."""
+    step = stack.step(Verify)
+    if step is None:
+        return None
+    stored = gallery.features(FEATURES, ids.tolist())
+    found = [Features.from_bytes(stored[number]) if number in stored else None for number in ids.tolist()]
+    return Examiner(found, step)
 
 
 def calibrate_labelled(
@@ -141,7 +173,8 @@ def calibrate_labelled(
     batches = list(embed_photos(source, queries, embedder, cache=cache, on_progress=on_progress))
     asked = [photo for batch in batches for photo in batch.photos]
     vectors = np.concatenate([np.empty((0, embeddings.shape[1]), np.float32), *(batch.embeddings for batch in batches)])
-    exam, names = _labelled_exam(embeddings, table, asked, vectors, aim.seed)
+    learned = learn(read_stack(gallery), embeddings, table.place_codes.astype(np.int64))
+    exam, names = _labelled_exam(learned.matrix, table, asked, learned.ask(vectors), aim.seed)
     calibration = calibrate(exam, names=names, ids=ids, aim=aim)
     return _kept(gallery, calibration, revision, basis=str(source.root))
 

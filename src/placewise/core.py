@@ -78,11 +78,13 @@ class FileState:
         digest: the SHA-256 of its bytes; None where it was never read.
         stamp: (size, mtime_ns, ctime_ns): as long as they stay, so does the content; None where they cannot say that.
         thumbnail: a small JPEG of it; None where none was made.
+        features: the bytes of its local features; None where none were extracted.
     """
 
     digest: bytes | None = None
     stamp: tuple[int, int, int] | None = None
     thumbnail: bytes | None = None
+    features: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,8 @@ class InputRule:
     ``crop`` x ``crop`` pixels are kept (the whole image if ``crop`` is None, so that the network's input differs from
     photo to photo), and each channel becomes ``(value - mean) / std`` on the 0..255 scale. The
     longer side is rounded ``down`` to whole pixels as torchvision does, or to the ``nearest``: half a pixel of shift
-    costs up to 0.02 of cosine.
+    costs up to 0.02 of cosine. Where whole images are seen it may be rounded to the nearest ``multiple`` pixels
+    instead: that squeezes an image by a few percent, and few sizes occur.
     """
 
     resize: int
@@ -161,6 +164,25 @@ class InputRule:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     rounding: Literal["down", "nearest"] = "down"
+    multiple: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What is embedded of one photo: the mean of the views' embeddings, renormalised, is the photo's.
+
+    Attributes:
+        flip: each view is seen mirrored, too.
+        crops: how many squares are seen, spread evenly from one end of the longer side to the other; 1 is the centre.
+        sizes: shorter sides in pixels at which the whole photo is seen, too.
+    """
+
+    flip: bool = False
+    crops: int = 1
+    sizes: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return (2 if self.flip else 1) * (self.crops + len(self.sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +194,8 @@ class ModelCard:
         architecture: a recipe of `placewise.models.graphs`, or ``onnx`` for a graph that somebody else made.
         dim: the length of an embedding.
         input: how an image becomes the network's input.
-        pooling: how the network's features become one vector.
+        pooling: how the network's features become one vector: ``average``, ``gem2`` for a generalised mean of power 2,
+            ``gem`` for one of a learnt power, or what `placewise.models.card_files` says of somebody else's graph.
         weights_file: the published file name.
         source: the address or package that the weights come from.
         licence: what the publisher says of the code, and of the weights as far as that is known.
@@ -184,6 +207,7 @@ class ModelCard:
         precision: what was asked for, ``auto``, ``float32`` or ``int8``; like ``decode`` it changes the numbers only
             slightly and is not part of the fingerprint, but what is written into one gallery agrees in both.
         decode: what was asked for, ``fast`` or ``full``.
+        views: what is embedded of one photo.
     """
 
     name: str
@@ -201,6 +225,15 @@ class ModelCard:
     quantised: str = ""
     precision: str = "auto"
     decode: str = "fast"
+    views: Views = Views()
+
+    @property
+    def sight(self) -> str:
+        """How photos are seen, in a few words."""
+        seen = [f"{self.input.crop or self.input.resize} px {'crop' if self.input.crop else 'whole'}", self.pooling]
+        seen += ["flip"] if self.views.flip else []
+        seen += [f"{self.views.crops} crops"] if self.views.crops > 1 else []
+        return ", ".join(seen + [f"also {size} px whole" for size in self.views.sizes])
 
     @property
     def fingerprint(self) -> str:
@@ -209,14 +242,19 @@ class ModelCard:
         Names, licences and addresses do not count: the same weights, input rule and pooling under another name give
         the same embeddings.
         """
+        rule = dataclasses.asdict(self.input)
         determining = {
             "architecture": self.architecture,
             "dim": self.dim,
-            "input": dataclasses.asdict(self.input),
+            "input": rule,
             "pooling": self.pooling,
             "weights_sha256": self.weights_sha256,
         }
-        # Left out where they are empty, so that cards without them keep the fingerprints they had before.
+        # Left out where they say nothing, so that cards without them keep the fingerprints they had before.
+        if self.input.multiple == 1:
+            del rule["multiple"]
+        if self.views != Views():
+            determining["views"] = dataclasses.asdict(self.views)
         for name in ("graph_input", "graph_output", "quantised"):
             if getattr(self, name):
                 determining[name] = getattr(self, name)

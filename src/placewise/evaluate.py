@@ -5,6 +5,7 @@ The protocol says what is right for each query; see `placewise.scoring.protocols
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from pathlib import Path
@@ -14,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise import doctor, metrics
+from placewise.checking import features_of_all
 from placewise.embed import Embedded, Failure, embed_all
 from placewise.errors import EvaluationError, OptionError
 from placewise.evaluation import HITS, Evaluation, QueryResult, results_of, save_answers
 from placewise.files import check_output
+from placewise.in_memory import MemoryGallery, Verified
 from placewise.metrics import OpenSetCounts
 from placewise.openset import (
     DEFAULT_AIM,
@@ -25,19 +28,16 @@ from placewise.openset import (
     CalibratedRule,
     Places,
     Rule,
-    SimilarityRule,
-    calibrate,
     check_tau,
-    self_exam,
     sweep,
 )
+from placewise.rank import NO_STACK, Stack, Verify, fused, scales
 from placewise.scoring.predictions import (
     TOP,
     check_predictions_output,
     save_predictions,
 )
 from placewise.scoring.protocols import find_protocol, truth_of
-from placewise.scoring.ranking import rank_all
 from placewise.scoring.scores import Scores, score
 from placewise.scoring.truth import Protocol, Truth
 
@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from placewise.cache import Cache
-    from placewise.core import Embedder, ModelCard, Source
+    from placewise.core import Embedder, ModelCard, Photo, Source
     from placewise.doctor import Examination
+    from placewise.features import Features
     from placewise.metrics import Reliability
 
     Progress = Callable[[str, int, int], None]
@@ -59,6 +60,8 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     *,
     protocol: Protocol | str = "place",
     tau: float | Aim = DEFAULT_AIM,
+    stack: Stack = NO_STACK,
+    second: Embedder | None = None,
     cache: Cache | None = None,
     predictions: Path | None = None,
     top: int | None = TOP,
@@ -75,6 +78,8 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
         protocol: what counts as right, or its spelling.
         tau: a fixed threshold on the best similarity, or what the gallery is to achieve by calibrating itself, which
             it can where the protocol goes by labels; elsewhere nothing is decided without a fixed tau.
+        stack: how the gallery ranks, as `locate` does with a gallery that holds it.
+        second: a model whose similarities are added to the first one's, as `rank.fused` does; not cached.
         cache: embeddings of earlier runs.
         predictions: a CSV file that receives the ranked hits before anything is scored; see `save_predictions`.
         top: hits that it holds of each query; None for all.
@@ -105,9 +110,17 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     )
     watch.lap("embed_queries")
     truth = _still_whole(protocol, source, wanted, gallery, queries)
-    rule = _rule(protocol, gallery, tau)
+    if second is not None:
+        gallery, queries = _with_second(source, second, gallery, queries, on_progress)
+        watch.lap("embed_second")
+    there = _features(stack, source, gallery.photos, _stage("features", on_progress))
+    here = there if wanted.asks_itself else _features(stack, source, queries.photos, _stage("features", on_progress))
+    watch.lap("features")
+    verified, asks_itself = Verified(there, here), wanted.asks_itself
+    held = MemoryGallery.of(gallery.photos, gallery.embeddings, stack, verified=verified, asks_itself=asks_itself)
+    rule = held.rule(tau, labelled=protocol.labelled)
     watch.lap("calibrate")
-    predicted = rank_all(gallery.embeddings, queries.embeddings, truth, rule, top=top)
+    predicted = held.predict(queries.embeddings, truth, rule, top=top)
     watch.lap("search")
     results = results_of(predicted, truth)
     if predictions:
@@ -247,20 +260,33 @@ def _stage(name: str, on_progress: Progress | None) -> Callable[[int, int], None
     return (lambda done, total: on_progress(name, done, total)) if on_progress else None
 
 
-def _rule(protocol: Protocol, gallery: Embedded, tau: float | Aim) -> Rule:
-    if not isinstance(tau, Aim):
-        return SimilarityRule(tau)
-    return _calibrated(gallery, tau) if protocol.labelled else SimilarityRule(None)
+def _with_second(
+    source: Source,
+    second: Embedder,
+    gallery: Embedded,
+    queries: Embedded,
+    on_progress: Progress | None,
+) -> tuple[Embedded, Embedded]:
+    """The same photos with the second model's embeddings fused into theirs."""
+    parts = (gallery,) if gallery is queries else (gallery, queries)
+    others = [
+        embed_all(source, part.photos, second, on_progress=_stage("second model", on_progress)).embeddings
+        for part in parts
+    ]
+    codes = Places.of_labels([photo.place for photo in gallery.photos]).codes
+    weights = scales([gallery.embeddings, others[0]], codes)
+    both = [
+        dataclasses.replace(part, embeddings=fused([part.embeddings, other], weights))
+        for part, other in zip(parts, others, strict=True)
+    ]
+    return both[0], both[-1]
 
 
-def _calibrated(gallery: Embedded, aim: Aim) -> CalibratedRule:
-    """The rule that the gallery learns from itself."""
-    rows = np.arange(len(gallery.photos))
-    places = Places.of_labels([photo.place for photo in gallery.photos])
-    exam = self_exam(gallery.embeddings, places)
-    calibration = calibrate(exam, names=places.names, ids=rows, aim=aim)
-    cohort = np.array(calibration.cohort, dtype=np.int64)
-    return CalibratedRule(calibration, gallery.embeddings[cohort], places.codes[cohort])
+def _features(
+    stack: Stack, source: Source, photos: Sequence[Photo], on_progress: Callable[[int, int], None] | None
+) -> list[Features | None]:
+    """Local features, where hits are verified."""
+    return features_of_all(source, photos, on_progress=on_progress) if stack.step(Verify) else []
 
 
 def _reliability(known: NDArray[np.float64], correct: NDArray[np.bool_], open_set: NDArray[np.float64]) -> Reliability:

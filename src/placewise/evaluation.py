@@ -153,11 +153,12 @@ def results_of(predicted: Sequence[Prediction], truth: Truth) -> tuple[QueryResu
 
 def _result(truth: Truth, number: int, one: Prediction, *, open_set: bool | None) -> QueryResult:
     shown, positives = one.rows[: one.hits(HITS)], truth.positives[number]
-    hits = zip(shown.tolist(), one.similarities.tolist(), strict=False)
+    inliers = [-1] * len(shown) if one.inliers is None else one.inliers[: len(shown)].tolist()
+    hits = zip(shown.tolist(), one.similarities[: len(shown)].tolist(), inliers, strict=True)
     return QueryResult(
         query=truth.queries[number],
         open_set=open_set,
-        hits=tuple(Hit(truth.gallery[row], similarity) for row, similarity in hits),
+        hits=tuple(Hit(truth.gallery[row], near, count if count >= 0 else None) for row, near, count in hits),
         relevant=tuple(np.isin(shown, positives).tolist()),
         positive_ranks=ranks_among(one, positives),
         confidence=one.confidence,

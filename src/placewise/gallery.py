@@ -16,6 +16,8 @@ from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
 from placewise.models import load_model, load_model_of
 from placewise.openset import DEFAULT_AIM, Aim, Calibration
+from placewise.presets import DEFAULT_PRESET, find_preset
+from placewise.rank import Verify
 from placewise.search.sidecar import SearcherKind, build_ann, renew_ann
 from placewise.sources import read_source
 
@@ -69,13 +71,15 @@ class Gallery:
         return cls(GalleryFile.open(path), embedder, tau=tau, searcher=searcher)
 
     @classmethod
-    def open_for(
+    def open_for(  # noqa: PLR0913  # each is a choice that a user makes
         cls,
         path: Path | str,
         embedder: Embedder | None = None,
         *,
+        preset: str | None = None,
         storage: Storage | None = None,
         thumbnails: bool | None = None,
+        features: bool | None = None,
         tau: Tau = "calibrated",
         searcher: SearcherKind = "auto",
     ) -> Self:
@@ -83,9 +87,13 @@ class Gallery:
 
         Args:
             path: the file.
-            embedder: the model; the default one if None.
+            embedder: the model; if None the default one, which sees photos as the preset says.
+            preset: how hits are ranked from now on, a name of `presets.PRESETS`; None leaves it as it is, in a new
+                gallery by plain similarity. What was calibrated before must be calibrated again.
             storage: how a new gallery keeps embeddings, ``float32`` (if None) or ``float16``, half as large.
             thumbnails: whether photos that are added from now on keep a thumbnail; None leaves it as it is.
+            features: whether photos that are added from now on keep local features, by which hits are verified; None
+                leaves it as it is, or follows a preset that verifies.
             tau: as for `open`.
             searcher: as for `open`.
 
@@ -93,8 +101,13 @@ class Gallery:
             ModelMismatchError: if it holds another model's embeddings.
             GalleryError: if it cannot be opened or made.
         """
-        embedder = embedder or load_model()
+        chosen = find_preset(preset) if preset else None
+        embedder = embedder or load_model(look=chosen.look if chosen else None)
         file = GalleryFile.open_for(path, embedder.card, storage=storage, thumbnails=thumbnails)
+        if chosen and (chosen.stack.steps or file.ranking):
+            file.put_ranking(chosen.stack.to_json(), preset=chosen.name)
+        verifies = chosen is not None and chosen.stack.step(Verify) is not None
+        file.keep(features=features if features is not None else verifies or None)
         return cls(file, embedder, tau=tau, searcher=searcher)
 
     @property
@@ -297,6 +310,18 @@ class Gallery:
         except CalibrationError as error:  # likewise: the next `locate` raises it
             self._locator = None
             warnings.warn(str(error), stacklevel=3)
+
+
+def preset_of(path: Path) -> str:
+    """The preset that a gallery was begun with; the default one where there is none yet.
+
+    Raises:
+        GalleryError: if it is no gallery.
+    """
+    if not path.exists():
+        return DEFAULT_PRESET
+    with GalleryFile.open(path) as file:
+        return file.preset or "fast"
 
 
 def _stage(name: str, on_progress: Callable[[str, int, int], None] | None) -> Callable[[int, int], None] | None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from placewise.core import FileState
 from placewise.errors import GalleryError, ModelMismatchError, OptionError
+from placewise.features import KIND as FEATURES
 from placewise.gallery_schema import GALLERY_FORMAT, card_from_json, card_to_json
 from placewise.photo_table import COLUMNS, PhotoTable, row_of
 from placewise.store import Store
@@ -70,11 +71,13 @@ class FileRecord:
         state: the file when it was embedded; its thumbnail is not loaded.
         origin: the source that it came from; None where it came without.
         has_thumbnail: whether the gallery keeps one.
+        has_features: whether it keeps local features of the present kind.
     """
 
     state: FileState
     origin: Origin | None
     has_thumbnail: bool
+    has_features: bool = False
 
 
 class GalleryFile:
@@ -136,14 +139,20 @@ class GalleryFile:
             gallery = cls(store, _stored_card(store) or card)
             gallery.check_model(card)
             gallery.check_settings(card, storage)
-            if thumbnails is not None and thumbnails != gallery.keeps_thumbnails:
-                with store.transaction():
-                    value = "yes" if thumbnails else "no"
-                    store.execute("INSERT OR REPLACE INTO meta VALUES ('thumbnails', ?)", (value,))
+            gallery.keep(thumbnails=thumbnails)
         except BaseException:
             store.close()
             raise
         return gallery
+
+    def keep(self, *, thumbnails: bool | None = None, features: bool | None = None) -> None:
+        """Say whether photos that are indexed from now on keep these; None leaves it as it is."""
+        wanted = {"thumbnails": thumbnails, "features": features}
+        rows = [(key, "yes" if on else "no") for key, on in wanted.items() if on is not None]
+        rows = [(key, value) for key, value in rows if (self._setting(key) == "yes") != (value == "yes")]
+        if rows:
+            with self.store.transaction():
+                self.store.execute_many("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def _setting(self, key: str) -> str | None:
         rows = self.store.execute("SELECT value FROM meta WHERE key = ?", (key,))
@@ -160,9 +169,24 @@ class GalleryFile:
         return self._setting("thumbnails") == "yes"
 
     @property
+    def keeps_features(self) -> bool:
+        """Whether photos that are indexed keep local features, to be verified by."""
+        return self._setting("features") == "yes"
+
+    @property
     def calibration(self) -> str | None:
         """How the gallery tells KNOWN from UNKNOWN, as `put_calibration` took it."""
         return self._setting("calibration")
+
+    @property
+    def ranking(self) -> str | None:
+        """How hits are ranked, as `put_ranking` took it; None where by plain similarity."""
+        return self._setting("ranking")
+
+    @property
+    def preset(self) -> str:
+        """The name of the preset that the ranking came with; empty where it came with none."""
+        return self._setting("preset") or ""
 
     def check_model(self, card: ModelCard) -> None:
         """Refuse a model whose embeddings cannot be compared with the stored ones.
@@ -235,16 +259,20 @@ class GalleryFile:
     def files(self) -> dict[str, FileRecord]:
         """Path → what is known of the file that was embedded."""
         rows = self.store.execute(
-            "SELECT path, content, size, mtime_ns, ctime_ns, root, prefix, thumbnails.id IS NOT NULL FROM photos "
-            "LEFT JOIN sources ON sources.id = source LEFT JOIN thumbnails ON thumbnails.id = photos.id"
+            "SELECT path, content, size, mtime_ns, ctime_ns, root, prefix, thumbnails.id IS NOT NULL, "
+            "features.id IS NOT NULL FROM photos LEFT JOIN sources ON sources.id = source "
+            "LEFT JOIN thumbnails ON thumbnails.id = photos.id "
+            "LEFT JOIN features ON features.id = photos.id AND kind = ?",
+            (FEATURES,),
         )
         return {
             path: FileRecord(
                 FileState(content, None if size is None else (size, mtime, ctime)),
                 None if root is None else Origin(root, prefix),
                 bool(thumbnail),
+                bool(local),
             )
-            for path, content, size, mtime, ctime, root, prefix, thumbnail in rows
+            for path, content, size, mtime, ctime, root, prefix, thumbnail, local in rows
         }
 
     def table(self) -> PhotoTable:
@@ -321,6 +349,18 @@ class GalleryFile:
         rows = self.store.execute("SELECT jpeg FROM thumbnails WHERE id = ?", (int(number),))
         return bytes(rows[0][0]) if rows else None
 
+    def id_of(self, path: str) -> int:
+        """The id of the photo of this path.
+
+        Raises:
+            GalleryError: if there is none.
+        """
+        rows = self.store.execute("SELECT id FROM photos WHERE path = ?", (path,))
+        if not rows:
+            message = f"a photo must be in gallery {self.path}, got {path!r}; name one as its hits do"
+            raise GalleryError(message)
+        return int(rows[0][0])
+
     def features(self, kind: str, ids: Iterable[int]) -> dict[int, bytes]:
         """Id → local features of one kind, as `put_features` took them, for those photos that have them."""
         wanted = json.dumps([int(number) for number in ids])
@@ -389,6 +429,9 @@ class GalleryFile:
                 "INSERT INTO thumbnails VALUES (?, ?)",
                 ((number, state.thumbnail) for number, state in enumerate(states, first) if state.thumbnail),
             )
+            self.put_features(
+                FEATURES, {number: state.features for number, state in enumerate(states, first) if state.features}
+            )
             self.new_revision(replaced + len(photos))
 
     def relabel(self, photos: Sequence[Photo], *, paths: Sequence[str] | None = None) -> int:
@@ -431,6 +474,10 @@ class GalleryFile:
                 "INSERT OR REPLACE INTO thumbnails SELECT id, ? FROM photos WHERE path = ?",
                 ((state.thumbnail, path) for path, state in zip(paths, states, strict=True) if state.thumbnail),
             )
+            self.store.execute_many(
+                "INSERT OR REPLACE INTO features (id, kind, data) SELECT id, ?, ? FROM photos WHERE path = ?",
+                ((FEATURES, state.features, path) for path, state in zip(paths, states, strict=True) if state.features),
+            )
 
     def matching(
         self, *, paths: Iterable[str] = (), places: Iterable[str] = (), globs: Iterable[str] = ()
@@ -461,6 +508,15 @@ class GalleryFile:
                 "INSERT OR REPLACE INTO features (id, kind, data) VALUES (?, ?, ?)",
                 ((int(number), kind, data) for number, data in features.items()),
             )
+
+    def put_ranking(self, text: str, *, preset: str = "") -> None:
+        """Keep how hits are ranked; another one than before is a new revision, since similarities are others."""
+        if (text, preset) == (self.ranking, self.preset):
+            return
+        with self.store.transaction():
+            rows = [("ranking", text), ("preset", preset)]
+            self.store.execute_many("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+            self.new_revision(0)
 
     def put_calibration(self, text: str) -> None:
         """Keep how the gallery tells KNOWN from UNKNOWN, replacing what was kept before."""
@@ -506,7 +562,8 @@ def _stored_card(store: Store) -> ModelCard | None:
 
 def _described(card: ModelCard) -> str:
     variant = f" in int8 ({card.quantised[:8]})" if card.quantised else ""
-    return f"{card.name}{variant} with {card.weights_file or 'no weights'} ({card.fingerprint[:8]})"
+    weights = card.weights_file or "no weights"
+    return f"{card.name}{variant} with {weights}, {card.sight} ({card.fingerprint[:8]})"
 
 
 def convert_vector(blob: bytes, storage: Storage, wanted: Storage) -> bytes:

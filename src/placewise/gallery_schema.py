@@ -9,7 +9,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from placewise.core import InputRule, ModelCard
+from placewise.core import InputRule, ModelCard, Views
 from placewise.errors import GalleryError
 from placewise.store import Format
 
@@ -82,7 +82,9 @@ def card_from_json(text: str, path: Path) -> ModelCard:
         fields = json.loads(text)
         rule = fields.pop("input")
         rule = InputRule(**{**rule, "mean": tuple(rule["mean"]), "std": tuple(rule["std"])})
-        return ModelCard(**fields, input=rule)
+        views = fields.pop("views", {})  # older cards have none
+        views = Views(**{**views, "sizes": tuple(views.get("sizes", ()))})
+        return ModelCard(**fields, input=rule, views=views)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         message = f"{path} must hold a readable model card, got {error!r}"
         raise GalleryError(message) from error

@@ -33,6 +33,7 @@ def gallery_info(gallery: GalleryFile) -> dict[str, object]:
         "places": places,
         "with_position": positions,
         "model": card.name,
+        "sight": card.sight,
         "dim": card.dim,
         "storage": gallery.storage,
         "fingerprint": card.fingerprint,
@@ -43,6 +44,7 @@ def gallery_info(gallery: GalleryFile) -> dict[str, object]:
         "sources": [root for (root,) in sources],
         "format": GALLERY_FORMAT.version,
         "size_bytes": gallery.path.stat().st_size,
+        "preset": gallery.preset or None,
         "calibration": _calibration_info(gallery),
         "ann": ann_info(gallery),
     }

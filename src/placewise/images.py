@@ -199,7 +199,7 @@ def read(data: bytes, *, at_least: int | None = None) -> tuple[Facts, Image]:
     return said, image
 
 
-def prepare(image: Image, rule: InputRule) -> Image:
+def prepare(image: Image, rule: InputRule, *, strip: bool = False) -> Image:
     """Resize and crop an image as a network's input rule says.
 
     The arithmetic is torchvision's ``Resize`` (shorter side to ``rule.resize``, the longer one rounded down, or to
@@ -208,21 +208,33 @@ def prepare(image: Image, rule: InputRule) -> Image:
     Args:
         image: ``(H, W, 3)`` uint8 of any size.
         rule: Sizes and filter; its mean and std are applied by the network.
+        strip: Crop the shorter side only.
 
     Returns:
         ``(rule.crop, rule.crop, 3)`` uint8, or the whole resized image where ``rule.crop`` is None.
     """
-    picture = PIL.Image.fromarray(_cut_to_aspect(image))
+    image = resize(_cut_to_aspect(image), rule)
+    return image if rule.crop is None else cut_centre(image, rule.crop, strip=strip)
+
+
+def cut_centre(image: Image, side: int, *, strip: bool = False) -> Image:
+    """The ``side`` x ``side`` pixels in the centre; of a strip, the shorter side is cut only."""
+    height, width = image.shape[:2]
+    wide = width if strip and width >= height else side
+    high = height if strip and height > width else side
+    left, top = round((width - wide) / 2), round((height - high) / 2)
+    return image[top : top + high, left : left + wide].copy()
+
+
+def resize(image: Image, rule: InputRule) -> Image:
+    """The whole image, its shorter side ``rule.resize`` pixels, the longer one rounded as the rule says."""
+    picture = PIL.Image.fromarray(image)
     width, height = picture.size
     shorter, longer = sorted((width, height))
-    scaled = (int if rule.rounding == "down" else round)(rule.resize * longer / shorter)
-    size = (rule.resize, scaled) if width <= height else (scaled, rule.resize)
-    resample = PIL.Image.Resampling[rule.interpolation.upper()]
-    picture = picture.resize(size, resample)
-    if rule.crop is None:
-        return np.array(picture)
-    left, top = (round((side - rule.crop) / 2) for side in size)
-    return np.array(picture.crop((left, top, left + rule.crop, top + rule.crop)))
+    scaled = rule.resize * longer / shorter / rule.multiple
+    length = (int if rule.rounding == "down" and rule.multiple == 1 else round)(scaled) * rule.multiple
+    size = (rule.resize, length) if width <= height else (length, rule.resize)
+    return np.array(picture.resize(size, PIL.Image.Resampling[rule.interpolation.upper()]))
 
 
 def thumbnail(image: Image, *, longer_side: int) -> bytes:

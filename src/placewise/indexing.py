@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from placewise import images
+from placewise.checking import features_of
 from placewise.core import FileState
 from placewise.embed import Failure, Seen, embed_photos
 from placewise.errors import GalleryError, OptionError
@@ -125,7 +126,7 @@ class _Run:
         for name, record in self._known.items():
             if record.state.digest:
                 self._by_content[record.state.digest].append(name)
-        self._thumbnails = gallery.keeps_thumbnails
+        self._thumbnails, self._features = gallery.keeps_thumbnails, gallery.keeps_features
         self._counted = Indexed()
 
     def _name(self, path: PurePosixPath) -> str:
@@ -138,20 +139,32 @@ class _Run:
         file, name = self._source.file(photo), self._name(photo.path)
         photo, known = dataclasses.replace(photo, path=PurePosixPath(name)), self._known.get(name)
         stamp = _stamp(file)
-        wants_thumbnail = self._thumbnails and not (known and known.has_thumbnail)
-        if known and not (self._rehash or wants_thumbnail) and self._is_as_it_was(known, stamp):
+        if known and not (self._rehash or self._lacks(known)) and self._is_as_it_was(known, stamp):
             return Seen(photo, FileState(known.state.digest, stamp))
         data = images.read_bytes(file)
         digest = hashlib.sha256(data).digest()
         same = known is not None and known.state.digest == digest
         if known and not same:
             self._check_origin(photo, known)
-        wants_thumbnail = self._thumbnails and not (same and known and known.has_thumbnail)
-        state = FileState(digest, stamp, _thumbnail(data) if wants_thumbnail else None)
+        state = self._state(data, digest, stamp, known if same else None)
         if same:
             return Seen(photo, state)
         kept = self._embedding(digest)
         return Seen(photo, state, kept, None if kept is not None else self._embedder.read(data))
+
+    def _lacks(self, known: FileRecord) -> bool:
+        """Whether the gallery is to keep something of a photo that it does not have."""
+        return (self._thumbnails and not known.has_thumbnail) or (self._features and not known.has_features)
+
+    def _state(
+        self, data: bytes, digest: bytes, stamp: tuple[int, int, int] | None, known: FileRecord | None
+    ) -> FileState:
+        """What is kept of a file's bytes; ``known`` is what the gallery has of the same bytes."""
+        thumbnail = self._thumbnails and not (known and known.has_thumbnail)
+        features = self._features and not (known and known.has_features)
+        return FileState(
+            digest, stamp, _thumbnail(data) if thumbnail else None, features_of(data).to_bytes() if features else None
+        )
 
     def _is_as_it_was(self, known: FileRecord, stamp: tuple[int, int, int] | None) -> bool:
         return stamp is not None and known.origin == self._origin and known.state.stamp == stamp
@@ -220,7 +233,8 @@ class _Run:
             self._gallery.note([name for name, _ in seen], [state for _, state in seen], origin=self._origin)
 
     def _is_news(self, record: FileRecord, state: FileState) -> bool:
-        return record.state.stamp != state.stamp or record.origin != self._origin or state.thumbnail is not None
+        more = state.thumbnail is not None or state.features is not None
+        return more or record.state.stamp != state.stamp or record.origin != self._origin
 
     def _is_ours(self, name: str) -> bool:
         """Whether a photo of the gallery came from this source's folder, with this run's prefix."""

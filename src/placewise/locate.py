@@ -8,26 +8,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placewise import images, rank
-from placewise.calibrating import rule_for, staleness
-from placewise.core import Photo, Source
-from placewise.embed import embed_photos
+from placewise.calibrating import read_stack, rule_for, staleness
+from placewise.checking import CheckedHits, check_all, features_of
+from placewise.core import FileState, Photo, Source
+from placewise.embed import Seen, embed_photos
 from placewise.errors import ImageError, OptionError
+from placewise.features import KIND as FEATURES
+from placewise.features import Features
 from placewise.gallery_file import are_unit_rows
 from placewise.openset import CalibratedRule
+from placewise.rank import Verify, open_ranker
 from placewise.search import ExactSearcher
-from placewise.search.sidecar import SearcherKind, follow, open_searcher
+from placewise.search.sidecar import SearcherKind
 from placewise.turns import Turns
+from placewise.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from placewise.checking import Checks
     from placewise.core import Answer, Embedder, Embeddings, Filter, Tau
     from placewise.embed import Failure
     from placewise.gallery_file import GalleryFile
     from placewise.openset import Rule, Verdict
     from placewise.photo_table import PhotoTable
+    from placewise.rank import Asked, Ranker
+    from placewise.verify import Verification
 
 
 class Locator:
@@ -68,14 +76,17 @@ class Locator:
 
     def _load(self) -> None:
         with self._gallery.reading():
-            table = self._gallery.table()
-            decision = self._decision(table)
-            self._searcher = open_searcher(self._gallery, table.ids, self._kind)
+            table, text = self._gallery.table(), self._gallery.ranking
+            stack = read_stack(self._gallery)
+            ranker = open_ranker(self._gallery, table, stack, self._kind)
+            decision = self._decision(table, ranker)
+            self._ranker, self._ranking = ranker, text
+            self._verify = stack.step(Verify)
             self._take(table, decision)
 
-    def _decision(self, table: PhotoTable) -> tuple[str | None, Rule, NDArray[np.int64]]:
+    def _decision(self, table: PhotoTable, ranker: Ranker) -> tuple[str | None, Rule, NDArray[np.int64]]:
         """The calibration's text, the rule, and what each photo shows, as the gallery is now."""
-        return self._gallery.calibration, *rule_for(self._gallery, table, self._tau)
+        return self._gallery.calibration, *rule_for(self._gallery, table, self._tau, ranker=ranker)
 
     def _take(self, table: PhotoTable, decision: tuple[str | None, Rule, NDArray[np.int64]]) -> None:
         self._revision, self._table = self._gallery.revision, table
@@ -93,19 +104,20 @@ class Locator:
         with self._turns.writing(), self._gallery.reading():
             if (self._gallery.revision, self._gallery.calibration) == (self._revision, self._calibration):
                 return False
-            if self._gallery.changes_since(self._revision) is not None:
+            known = self._gallery.changes_since(self._revision) is not None
+            if known and self._ranker.follows and self._gallery.ranking == self._ranking:
                 table = self._gallery.table()
-                decision = self._decision(table)
-                follow(self._searcher, self._gallery, table.ids)
+                decision = self._decision(table, self._ranker)
+                self._ranker.follow(table)
                 self._take(table, decision)
-            else:  # another file has come to this path
+            else:  # another file has come to this path, or what was learned is of other photos
                 self._load()
         return True
 
     @property
     def exact(self) -> bool:
         """Whether it searches exactly."""
-        return isinstance(self._searcher, ExactSearcher)
+        return isinstance(self._ranker.searcher, ExactSearcher)
 
     @property
     def caution(self) -> str:
@@ -133,10 +145,11 @@ class Locator:
         """
         data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
         embedding = self._embedder.infer([self._embedder.read(data)])
+        features = [features_of(data)] if self._verify else None
         if not are_unit_rows(embedding).all():
             message = "the network finds nothing in the photo to embed; take another photo"
             raise ImageError(message, kind="unusable")
-        (answer,) = self.answers(embedding, k=k, among=among)
+        (answer,) = self.answers(embedding, k=k, among=among, features=features)
         return answer
 
     def locate_many(
@@ -144,40 +157,89 @@ class Locator:
     ) -> tuple[tuple[tuple[str, Answer], ...], tuple[Failure, ...]]:
         """Answer for many photo files: (path, answer) of each that can be decoded, and the failures of the others."""
         photos = tuple(Photo(PurePosixPath(Path(path).as_posix()), "query") for path in paths)
-        batches = list(embed_photos(Source(Path(), photos), photos, self._embedder))
-        answers = tuple(
-            (str(photo.path), answer)
-            for batch in batches
-            for photo, answer in zip(batch.photos, self.answers(batch.embeddings, k=k, among=among), strict=True)
-        )
-        return answers, tuple(failure for batch in batches for failure in batch.failures)
+        source = Source(Path(), photos)
+        answers: list[tuple[str, Answer]] = []
+        failures: list[Failure] = []
+        for batch in embed_photos(source, photos, self._embedder, reader=self._read):
+            features = [Features.from_bytes(state.features) if state.features else None for state in batch.states]
+            found = self.answers(batch.embeddings, k=k, among=among, features=features)
+            answers += [(str(photo.path), answer) for photo, answer in zip(batch.photos, found, strict=True)]
+            failures += batch.failures
+        return tuple(answers), tuple(failures)
 
-    def answers(self, embeddings: Embeddings, *, k: int = 5, among: Filter | None = None) -> tuple[Answer, ...]:
-        """Answer for embedded queries ``(Q, dim)``, each with up to ``k`` hits."""
+    def _read(self, photo: Photo) -> Seen:
+        """The input of a query, with its local features where hits are verified."""
+        data = images.read_bytes(Path(photo.path))
+        features = features_of(data).to_bytes() if self._verify else None
+        return Seen(photo, FileState(features=features), input=self._embedder.read(data))
+
+    def answers(
+        self,
+        embeddings: Embeddings,
+        *,
+        k: int = 5,
+        among: Filter | None = None,
+        features: Sequence[Features | None] | None = None,
+    ) -> tuple[Answer, ...]:
+        """Answer for embedded queries ``(Q, dim)``, each with up to ``k`` hits.
+
+        Where the gallery's ranking verifies hits, that needs the queries' local ``features``; without them hits are in
+        the order of their similarities, and nothing of geometry speaks for them.
+        """
         if k < 1:
             message = f"k must be at least 1, got {k}"
             raise OptionError(message)
         with self._turns.reading():
             ids = None if among is None else self._table.ids_of(among)
-            wanted = self._rule.hits
-            found = judged = self._searcher.search(embeddings, max(k, wanted), among=ids)
-            if self._labelled is not None:  # photos without a place may be hits, but prove nothing
-                labelled = self._labelled if ids is None else np.intersect1d(ids, self._labelled)
-                judged = self._searcher.search(embeddings, wanted, among=labelled)
-            seen = judged.ids[:, :wanted]
+            asked = self._ranker.ask(embeddings, among=ids)
+            found, judged = self._hits(asked, k, ids, features)
+            seen, similarities, geometry = judged.first(self._rule.hits)
             codes = self._codes[self._table.rows_of(seen)]
-            verdicts = self._rule.judge(embeddings, judged.similarities[:, :wanted], codes)
+            verdicts = self._rule.judge(asked.vectors, similarities, codes, geometry)
             return tuple(
                 rank.answer(
-                    ids[:k],
-                    similarities[:k],
+                    found.ids[number, :k],
+                    found.similarities[number, :k],
                     self._table.photo,
                     verdict,
-                    named=_named(best, verdict),
+                    named=_named(seen[number], verdict),
                     tau=self._rule.tau,
+                    inliers=None if found.inliers is None else found.inliers[number, :k],
                 )
-                for ids, similarities, best, verdict in zip(found.ids, found.similarities, seen, verdicts, strict=True)
+                for number, verdict in enumerate(verdicts)
             )
+
+    def _hits(
+        self, asked: Asked, k: int, ids: NDArray[np.int64] | None, features: Sequence[Features | None] | None
+    ) -> tuple[CheckedHits, CheckedHits]:
+        """The hits to show and those to judge by, verified where that is wanted and there is what it needs."""
+        wanted = self._rule.hits
+        verified = self._verify.hits if self._verify else 0
+        found = judged = self._ranker.search(asked, max(k, wanted, verified), among=ids)
+        if self._labelled is not None:  # photos without a place may be hits, but prove nothing
+            labelled = self._labelled if ids is None else np.intersect1d(ids, self._labelled)
+            judged = self._ranker.search(asked, max(wanted, verified), among=labelled)
+        if self._verify is None or features is None:
+            return CheckedHits(found.ids, found.similarities), CheckedHits(judged.ids, judged.similarities)
+        known: list[Checks] = [{} for _ in features]
+        first = check_all(found, features, self._verify, self._features_of, known)
+        return first, first if judged is found else check_all(judged, features, self._verify, self._features_of, known)
+
+    def _features_of(self, number: int) -> Features | None:
+        """The local features that the gallery keeps of a photo."""
+        data = self._gallery.features(FEATURES, [number]).get(number)
+        return None if data is None else Features.from_bytes(data)
+
+    def verification(self, photo: Path | str | bytes, path: str) -> Verification | None:
+        """What geometry says of a query and a gallery photo, with all matched points; None without stored features.
+
+        Raises:
+            ImageError: if the query cannot be decoded.
+            GalleryError: if the gallery holds no photo of this path.
+        """
+        data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
+        there = self._features_of(self._gallery.id_of(path))
+        return None if there is None else verify(features_of(data), there)
 
 
 def _named(ids: NDArray[np.int64], verdict: Verdict) -> int | None:

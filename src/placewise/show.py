@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from placewise.columns import embedded, share, table
 from placewise.models.digests import check_of
+from placewise.openset.evidence import EVIDENCE
 from placewise.show_scores import contest_text, evaluation_text
 
 __all__ = ["contest_text", "evaluation_text"]
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from placewise.core import Answer, ModelCard
+    from placewise.core import Answer, Hit, ModelCard
     from placewise.demo import Demo
     from placewise.doctor import Examination
     from placewise.indexing import Indexed
@@ -138,7 +139,7 @@ def answer_json(name: str, answer: Answer) -> dict[str, object]:
 def answer_text(name: str, answer: Answer) -> str:
     """What ``locate`` prints for one photo: the verdict, then a line for each hit."""
     verdict = f"KNOWN {answer.place or '(no place label)'}" if answer.known else "UNKNOWN"
-    hits = [(f"  {hit.similarity:.3f}", hit.photo.place or "-", str(hit.photo.path)) for hit in answer.hits]
+    hits = [(f"  {hit.similarity:.3f}", hit.photo.place or "-", _verified(hit)) for hit in answer.hits]
     return f"{name}: {verdict} ({answer.reason})" + ("\n" + table(hits) if hits else "")
 
 
@@ -187,7 +188,9 @@ def _confidence_text(calibration: Calibration) -> str:
     if calibration.won is not None and calibration.oscr is not None and calibration.oscr_similarity is not None:
         compared = f" (OSCR {calibration.oscr:.3f}, of the best similarity {calibration.oscr_similarity:.3f})"
     if calibration.learned:
-        return f"probability, learned from similarity, contrast and support{compared}"
+        geometry = calibration.confidence is not None and len(calibration.confidence.weights) == len(EVIDENCE)
+        evidence = "similarity, contrast, support and geometry" if geometry else "similarity, contrast and support"
+        return f"probability, learned from {evidence}{compared}"
     if calibration.confidence:
         return "probability, from the best similarity: more evidence was not better here"
     return "the best similarity"
@@ -203,3 +206,8 @@ def demo_text(result: Demo) -> str:
             f"report:  {result.report}\ngallery: {result.gallery}",
         )
     )
+
+
+def _verified(hit: Hit) -> str:
+    """A hit's path, and how many matches agree where its geometry was verified."""
+    return str(hit.photo.path) if hit.inliers is None else f"{hit.photo.path} ({hit.inliers} matches agree)"

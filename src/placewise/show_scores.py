@@ -11,6 +11,7 @@ from placewise.scoring.wording import AT_TAU, counts_text, heads_of, intervals_t
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from placewise.ablation import Ablation
     from placewise.contest import Contest
     from placewise.evaluation import Evaluation
     from placewise.metrics import Interval
@@ -169,3 +170,25 @@ def _calibrated_text(evaluation: Evaluation) -> str:
         )
     lines = [f"Calibrated on the gallery alone: {calibration.promise}", table(rows)]
     return "\n".join([*lines, *(f"note: {note}" for note in calibration.notes)])
+
+
+def ablation_text(ablation: Ablation) -> str:
+    """What ``ablate`` prints: a line for each way to see and to rank."""
+    head = ("ranking", "mAP", "Recall@1", "AUROC", "ms/query", "bytes/photo", "against", "mAP gained", "AUROC gained")
+    rows = [
+        (
+            row.name,
+            *(f"{row.metrics[name]:.3f}" for name in ("map", "recall@1", "auroc")),
+            f"{row.ms_per_query:.1f}",
+            f"{row.bytes_per_photo:.0f}",
+            row.against or "-",
+            *(_gain(row.gains.get(name)) for name in ("map", "auroc")),
+        )
+        for row in ablation.rows
+    ]
+    notes = sorted({note for row in ablation.rows for note in row.notes})
+    return "\n".join([table([head, *rows]), *notes, f"recommended: {ablation.recommended}: {ablation.because}"])
+
+
+def _gain(limits: tuple[float, float] | None) -> str:
+    return "-" if limits is None else f"{limits[0]:+.3f} to {limits[1]:+.3f}"

@@ -8,10 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from placewise.core import Views
 from placewise.errors import ModelError, OptionError, WeightsMissingError
 from placewise.files import write_atomically
 from placewise.folders import cache_folder, models_folder
 from placewise.models.cards import DEFAULT_MODEL, FOREIGN, MODELS, find_card, installed_weights
+from placewise.models.looks import Look, card_seen_like, card_with_look, pooling_power
 
 if TYPE_CHECKING:
     from placewise.core import Embedder, ModelCard
@@ -23,9 +25,10 @@ Decode = Literal["fast", "full"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
-def load_model(
+def load_model(  # noqa: PLR0913  # each is a choice that a user makes
     name: str = DEFAULT_MODEL,
     *,
+    look: Look | None = None,
     weights: Path | str | None = None,
     precision: Precision = "auto",
     decode: Decode = "fast",
@@ -36,6 +39,7 @@ def load_model(
 
     Args:
         name: a name of `MODELS`, or the path of an ``.onnx`` file with a card (``.toml``) beside it.
+        look: how photos are looked at, where that is not as the model's card says.
         weights: a file of the model's architecture to use instead of the published one.
         precision: ``auto`` lets the processor use bfloat16 where it has it in hardware; ``float32`` does not; ``int8``
             takes the 8-bit graph that ``placewise models quantise`` made.
@@ -44,11 +48,24 @@ def load_model(
         quantised: with ``int8``, the digest of the graph to take instead of the one made last.
 
     Raises:
-        OptionError: if an argument has a value that does not exist.
+        OptionError: if an argument has a value that does not exist, or the model cannot look at photos that way.
         WeightsMissingError: if the weights are not on this machine.
         CheckpointError: if they are damaged, hostile or of another architecture.
         CardError: if the card beside an ``.onnx`` file is missing, wrong or another graph's.
     """
+    _check_choices(precision, decode, device)
+    card, path = card_and_weights(str(name), weights)
+    seen = card_with_look(card, look or Look())
+    if precision == "int8" and (seen.input, seen.pooling) != (card.input, card.pooling):
+        message = (
+            f"int8 must be used with the model's own input and pooling, {card.sight}, got {seen.sight}; "
+            f"leave out size, fit and pooling, or use another precision"
+        )
+        raise OptionError(message)
+    return _loaded(dataclasses.replace(seen, precision=precision, decode=decode), path, device, quantised)
+
+
+def _check_choices(precision: str, decode: str, device: str) -> None:
     for option, value, allowed in (
         ("precision", precision, get_args(Precision)),
         ("decode", decode, get_args(Decode)),
@@ -57,30 +74,31 @@ def load_model(
         if value not in allowed:
             message = f"{option} must be one of {', '.join(allowed)}, got {value!r}"
             raise OptionError(message)
-    card, path = card_and_weights(str(name), weights)
-    card = dataclasses.replace(card, precision=precision, decode=decode)
 
+
+def _loaded(card: ModelCard, path: Path, device: str, quantised: str) -> Embedder:
+    """The model of a card, which says how it looks at photos, and of the weights at ``path``."""
     from placewise.models.engine import GraphEmbedder, make_runtime
 
     card, graph = float_graph(card, path)
-    if precision == "int8":
+    if card.precision == "int8":
         card, graph = _quantised(card, quantised)
     cache = _made(cache_folder())
     try:
-        runtime = make_runtime(card, graph, precision=precision, device=device, compile_cache=cache)
+        runtime = make_runtime(card, graph, precision=card.precision, device=device, compile_cache=cache)
     except ModelError:
-        if precision == "int8" or not isinstance(graph, Path):
+        if card.precision == "int8" or not isinstance(graph, Path):
             raise
         graph.unlink(missing_ok=True)  # what was kept may be damaged: once more from the weights
         card, graph = float_graph(card, path)
-        runtime = make_runtime(card, graph, precision=precision, device=device, compile_cache=cache)
-    return GraphEmbedder(card, runtime, decode=decode)
+        runtime = make_runtime(card, graph, precision=card.precision, device=device, compile_cache=cache)
+    return GraphEmbedder(card, runtime, decode=card.decode)
 
 
 def load_model_of(
     card: ModelCard, *, name: str = "", weights: Path | str | None = None, device: Device = "auto"
 ) -> Embedder:
-    """Make the model ready that a gallery was made with.
+    """Make the model ready that a gallery was made with; it looks at photos as it did then.
 
     Args:
         card: the gallery's.
@@ -91,14 +109,10 @@ def load_model_of(
     published = MODELS.get(card.name)
     if not name and not weights and published and card.source != published.source:
         weights = card.source  # a file that the user named
-    return load_model(
-        name or (card.name if published else card.source),
-        weights=weights,
-        precision=card.precision,  # type: ignore[arg-type]  # it was one of them when the card was made
-        decode=card.decode,  # type: ignore[arg-type]  # likewise
-        device=device,
-        quantised=card.quantised,
-    )
+    _check_choices(card.precision, card.decode, device)
+    own, path = card_and_weights(name or (card.name if published else card.source), weights)
+    own = dataclasses.replace(card_seen_like(own, card), precision=card.precision, decode=card.decode)
+    return _loaded(own, path, device, card.quantised)
 
 
 def _quantised(card: ModelCard, digest: str) -> tuple[ModelCard, Path]:
@@ -159,15 +173,16 @@ def _card_of_file(path: Path) -> ModelCard:
 
 def float_graph(card: ModelCard, weights: Path) -> tuple[ModelCard, Path | bytes]:
     """The card with the digest of the weights in use, and its ONNX graph, which is built once and kept."""
-    from placewise.models import foreign, graphs
+    from placewise.models import foreign, graphs, views
 
     card = dataclasses.replace(card, weights_sha256=_checked_sha256(card, weights))
+    of_one_view = dataclasses.replace(card, input=views.graph_rule(card.input, card.views), views=Views())
     version = foreign.VERSION if card.architecture == FOREIGN else graphs.VERSION
     folder = _made(cache_folder() / "graphs")
-    kept = folder / f"{card.architecture}-{card.fingerprint}-v{version}.onnx" if folder else None
+    kept = folder / f"{card.architecture}-{of_one_view.fingerprint}-v{version}.onnx" if folder else None
     if kept and kept.is_file():
         return card, kept
-    graph = _built(card, weights)
+    graph = _built(of_one_view, weights)
     if kept:
         write_atomically(kept, graph)
     return card, kept or graph
@@ -189,7 +204,9 @@ def _built(card: ModelCard, weights: Path) -> bytes:
 
     if card.architecture == FOREIGN:
         return foreign.wrap_graph(weights, card)
-    return graphs.build_graph(card.architecture, checkpoint.read_checkpoint(weights), card.input, dim=card.dim)
+    state = checkpoint.read_checkpoint(weights)
+    power = 1 if card.pooling == "gem" else pooling_power(card.pooling)  # gem: learnt, and in the weights
+    return graphs.build_graph(card.architecture, state, card.input, dim=card.dim, power=power)
 
 
 def _made(folder: Path) -> Path | None:
@@ -203,4 +220,4 @@ def _made(folder: Path) -> Path | None:
         return None
 
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "find_card", "installed_weights", "load_model", "load_model_of"]
+__all__ = ["DEFAULT_MODEL", "MODELS", "Look", "find_card", "installed_weights", "load_model", "load_model_of"]

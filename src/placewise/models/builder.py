@@ -24,6 +24,8 @@ _OPSET = 17
 _IR_VERSION = 8
 LEAST_NORM = 1e-12
 """A shorter vector is divided by this instead of its norm: zero stays zero instead of becoming NaN."""
+LEAST_MULTIPLE = 32
+"""Sides of which this is a factor are even at each of five strides of 2, so that one padding fits them all."""
 _LEAST_ACTIVATION = 1e-6
 """Smaller activations count as this in a generalised mean, whose power may be no integer."""
 
@@ -50,8 +52,7 @@ class Conv:
         if not self.same:
             return self.kernel // 2, self.kernel // 2
         if size is None:
-            message = "a network that pads as TensorFlow does must have an input of one size, got none; name a crop"
-            raise ModelError(message)
+            return (self.kernel - self.stride) // 2, (self.kernel - self.stride + 1) // 2  # the size is even
         total = max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
         return total // 2, total - total // 2
 
@@ -75,18 +76,22 @@ class Features:
 class Builder:
     """Collects the nodes and weights of one graph, and keeps count of the keys of the state dict."""
 
-    def __init__(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(self, state: Mapping[str, NDArray[Any]], *, power: float = 1) -> None:
+        """Begin with the weights; ``power`` is that of the generalised mean which pools where nothing is learnt."""
         self._state = state
+        self._power = power
         self._left = dict.fromkeys(state)  # in order, unlike a set
         self._missing: list[str] = []
         self._misshapen: list[str] = []
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._pixels: list[int | str] = []
+        self._multiple = 1
 
     def images(self, rule: InputRule) -> Features:
         """The graph's input, uint8 pixels in rows, as normalised float32 channels."""
         self._pixels = ["H", "W"] if rule.crop is None else [rule.crop, rule.crop]
+        self._multiple = rule.multiple
         pixels = self._add("Cast", "images", to=1)  # FLOAT
         channels = self._add("Transpose", pixels, perm=[0, 3, 1, 2])
         mean, std = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (rule.mean, rule.std))
@@ -110,6 +115,12 @@ class Builder:
             scale = gamma / np.sqrt(variance + conv.epsilon)
             kernel = self._constant(f"{conv.conv}.weight", weights * scale[:, None, None, None])
             bias = self._constant(f"{conv.norm}.bias", beta - scale * mean)
+        if conv.same and x.size is None and self._multiple % LEAST_MULTIPLE:
+            message = (
+                f"a network that pads as TensorFlow does must have an input of one size or of multiples of "
+                f"{LEAST_MULTIPLE}, got neither; name a crop"
+            )
+            raise ModelError(message)
         begin, end = conv.padding(x.size)
         size = x.shrunk(by=conv.kernel - begin - end, stride=conv.stride)
         pads, strides = [begin, begin, end, end], [conv.stride, conv.stride]
@@ -135,6 +146,12 @@ class Builder:
         name = self._add("MaxPool", x.name, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[edge] * 4)
         return Features(name, x.channels, x.shrunk(by=kernel - 2 * edge, stride=stride))
 
+    def pool(self, x: Features) -> Features:
+        """The generalised mean of each channel, of the power that was asked for: ``(N, channels)``."""
+        if self._power == 1:
+            return self.global_average_pool(x)
+        return self._generalised_mean(x, np.array([self._power]), "pool")
+
     def global_average_pool(self, x: Features) -> Features:
         """The mean of each channel: ``(N, channels)``."""
         pooled = self._add("GlobalAveragePool", x.name)
@@ -153,7 +170,9 @@ class Builder:
 
         Source: Radenović et al., Fine-tuning CNN Image Retrieval with No Human Annotation, 2018, equation 3.
         """
-        power = self._take(f"{name}.p", (1,))
+        return self._generalised_mean(x, self._take(f"{name}.p", (1,)), name)
+
+    def _generalised_mean(self, x: Features, power: NDArray[np.float64], name: str) -> Features:
         exponent = self._constant(f"{name}.p", power)
         root = self._constant(f"{name}.1/p", 1 / np.where(power == 0, 1, power))  # 0 where it is missing
         positive = self._add("Max", x.name, self._constant(f"{name}.eps", np.array(_LEAST_ACTIVATION)))

@@ -25,7 +25,12 @@ VERSION = 1
 
 
 def build_graph(
-    architecture: str, state: Mapping[str, NDArray[Any]], card_input: InputRule, *, dim: int | None = None
+    architecture: str,
+    state: Mapping[str, NDArray[Any]],
+    card_input: InputRule,
+    *,
+    dim: int | None = None,
+    power: float = 1,
 ) -> bytes:
     """Build the ONNX model of an architecture with these weights.
 
@@ -34,6 +39,7 @@ def build_graph(
         state: the weights by name, as `placewise.models.checkpoint.read_checkpoint` returns them.
         card_input: gives the size of the input, and the mean and std of each channel on the 0..255 scale.
         dim: the length that the embedding must have; None takes the one that the weights give.
+        power: of the generalised mean that pools where the architecture learns nothing of it; 1 is the average.
 
     Returns:
         A serialised ``ModelProto``. Its input ``images`` is ``(N, crop, crop, 3)`` uint8 RGB, or ``(N, H, W, 3)`` where
@@ -41,13 +47,13 @@ def build_graph(
         ``W`` are free.
 
     Raises:
-        ModelError: there is no such architecture, or it needs a crop and the rule has none.
+        ModelError: there is no such architecture, or it needs a crop or multiples of 32 and the rule has neither.
         CheckpointError: the weights are another network's or are not finite.
     """
     if architecture not in ARCHITECTURES:
         message = f"architecture must be one of {', '.join(ARCHITECTURES)}, got {architecture!r}"
         raise ModelError(message)
-    builder = Builder(state)
+    builder = Builder(state, power=power)
     features = ARCHITECTURES[architecture](builder, builder.images(card_input))
     builder.check(architecture)
     if dim not in {None, features.channels}:
@@ -85,10 +91,10 @@ def _resnet(
 
 
 def _resnet_average(net: Builder, images: Features, *, block: Block, layers: Sequence[int]) -> Features:
-    """ResNet with torchvision's names, averaged over the image."""
+    """ResNet with torchvision's names, pooled over the image."""
     x = _resnet(net, images, block=block, layers=layers)
     net.drop("fc.weight", "fc.bias")
-    return net.global_average_pool(x)
+    return net.pool(x)
 
 
 def _resnet_gem(net: Builder, images: Features, *, block: Block, layers: Sequence[int]) -> Features:
@@ -161,7 +167,7 @@ def _efficientnet_lite0(net: Builder, images: Features) -> Features:
         x = _inverted_residual(net, x, f"_blocks.{index}", block)
     x = net.relu6(net.conv_bn(x, _lite_conv("_conv_head", "_bn1", 1280, kernel=1)))
     net.drop("_fc.weight", "_fc.bias")
-    return net.global_average_pool(x)
+    return net.pool(x)
 
 
 def _inverted_residual(net: Builder, x: Features, name: str, block: _Block) -> Features:

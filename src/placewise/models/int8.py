@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from placewise.core import Views
 from placewise.errors import ModelError
 from placewise.folders import models_folder
 from placewise.models.engine import without_telemetry
@@ -48,7 +49,7 @@ def find_int8_graph(card: ModelCard, digest: str = "") -> tuple[Path, str] | Non
 
 
 def _folder(card: ModelCard) -> Path:
-    return models_folder() / "int8" / dataclasses.replace(card, quantised="").fingerprint
+    return models_folder() / "int8" / dataclasses.replace(card, quantised="", views=Views()).fingerprint
 
 
 def _sha256(folder: Path) -> str:

@@ -9,9 +9,9 @@ The rule everywhere: an answer is KNOWN when its confidence is at least tau, UNK
 """
 
 from placewise.openset.calibration import DEFAULT_AIM, Calibration, calibrate, percent
-from placewise.openset.evidence import HITS, evidence_of
-from placewise.openset.exam import Exam, Questions, cohort_of, self_exam
-from placewise.openset.judge import CalibratedRule, Rule, SimilarityRule, Verdict
+from placewise.openset.evidence import EVIDENCE, HITS, evidence_of
+from placewise.openset.exam import Check, Exam, Questions, Told, cohort_of, self_exam
+from placewise.openset.judge import CalibratedRule, GeometryRule, Rule, SimilarityRule, Verdict
 from placewise.openset.places import Places
 from placewise.openset.rule import DEFAULT_TAU, SWEEP, Aim, Method, check_rate, check_tau, is_known, sweep
 from placewise.openset.stored import calibration_from_json, calibration_to_json
@@ -19,17 +19,21 @@ from placewise.openset.stored import calibration_from_json, calibration_to_json
 __all__ = [
     "DEFAULT_AIM",
     "DEFAULT_TAU",
+    "EVIDENCE",
     "HITS",
     "SWEEP",
     "Aim",
     "CalibratedRule",
     "Calibration",
+    "Check",
     "Exam",
+    "GeometryRule",
     "Method",
     "Places",
     "Questions",
     "Rule",
     "SimilarityRule",
+    "Told",
     "Verdict",
     "calibrate",
     "calibration_from_json",

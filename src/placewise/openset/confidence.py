@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from placewise.openset.evidence import EVIDENCE
-
 if TYPE_CHECKING:
     from placewise.openset.exam import Questions
 
-SIMILARITY_ONLY = (True, False, False)
-ALL_EVIDENCE = (True, True, True)
+SIMILARITY_ONLY = (True, False, False, False)
+ALL_EVIDENCE = (True, True, True, True)
 
 _RIDGE = 1.0
 _WEIGHT_OF_A_PLACE = 4.0
@@ -32,28 +30,28 @@ class Confidence:
     being equal. It is the probability where half of the queries are open-set ones.
 
     Attributes:
-        weights: one for each column of `evidence.EVIDENCE`.
+        weights: one for each column of `evidence.EVIDENCE` that there is, E of them.
         bias: the log-odds of average evidence.
         centre: the average evidence.
         scale: its standard deviation.
     """
 
-    weights: tuple[float, float, float]
+    weights: tuple[float, ...]
     bias: float
-    centre: tuple[float, float, float]
-    scale: tuple[float, float, float]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
 
     def parts(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What each number of the evidence ``(M, 3)`` adds to the log-odds, ``(M, 3)``."""
+        """What each number of the evidence ``(M, E)`` adds to the log-odds, ``(M, E)``."""
         parts: NDArray[np.float64] = np.array(self.weights) * (evidence - np.array(self.centre)) / np.array(self.scale)
         return parts
 
     def __call__(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The probabilities ``(M,)`` for evidence ``(M, 3)``."""
+        """The probabilities ``(M,)`` for evidence ``(M, E)``."""
         return _sigmoid(self.parts(evidence).sum(axis=1) + self.bias)
 
 
-def fit(known: Questions, open_set: Questions, use: tuple[bool, bool, bool] = ALL_EVIDENCE) -> Confidence:
+def fit(known: Questions, open_set: Questions, use: tuple[bool, ...] = ALL_EVIDENCE) -> Confidence:
     """Fit the model by penalised maximum likelihood.
 
     Every place counts the same, and known questions as much as open-set ones. A known question whose named place is
@@ -71,20 +69,20 @@ def fit(known: Questions, open_set: Questions, use: tuple[bool, bool, bool] = AL
     centre = np.average(table, axis=0, weights=weight)
     spread = np.sqrt(np.average((table - centre) ** 2, axis=0, weights=weight))
     scale = np.where(spread > 1e-9, spread, 1.0)
-    columns = [column for column in range(len(EVIDENCE)) if use[column] and spread[column] > 1e-9]
+    columns = [column for column in range(table.shape[1]) if use[column] and spread[column] > 1e-9]
     standard = (table - centre) / scale
-    weights = np.zeros(len(EVIDENCE))
+    weights = np.zeros(table.shape[1])
     while True:
         weights[:] = 0
         weights[columns], bias = _logistic(standard[:, columns], right, weight)
         if not columns or weights.min() >= 0:
             break
         columns.remove(int(weights.argmin()))
-    return Confidence(_triple(weights), bias, _triple(centre), _triple(scale))
+    return Confidence(tuple(weights.tolist()), bias, tuple(centre.tolist()), tuple(scale.tolist()))
 
 
 def out_of_fold(
-    known: Questions, open_set: Questions, use: tuple[bool, bool, bool] = ALL_EVIDENCE
+    known: Questions, open_set: Questions, use: tuple[bool, ...] = ALL_EVIDENCE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The confidences of all questions, each by a model that was fitted without its place: ``(N,)`` and ``(M,)``."""
     # Places with known questions first, so that few of them never share a fold.
@@ -128,8 +126,3 @@ def _balanced(groups: NDArray[np.int64]) -> NDArray[np.float64]:
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     values: NDArray[np.float64] = 1 / (1 + np.exp(np.clip(-x, None, 700)))  # beyond that, 0 to all digits
     return values
-
-
-def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    one, two, three = values.tolist()
-    return one, two, three

@@ -9,8 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EVIDENCE = ("similarity", "contrast", "support")
-"""The columns of the evidence. All of them grow with the similarity of the best place's photos."""
+EVIDENCE = ("similarity", "contrast", "support", "geometry")
+"""The columns of the evidence, the last where geometry is verified. All of them grow with what speaks for the place."""
 
 HITS = 20
 """Hits that the evidence is taken from."""
@@ -24,6 +24,7 @@ def evidence_of(
     places: NDArray[np.int64],
     background: NDArray[Any],
     background_places: NDArray[np.int64],
+    geometry: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The evidence of Q queries, and the column of the hit that names each one's place.
 
@@ -34,19 +35,22 @@ def evidence_of(
       place.
     * support: the mean similarity of the best two hits of the place; where the hits show only one photo of it, the
       last hit stands in for the second, since no other photo of the place can be more similar than that.
+    * geometry: what the hit that names the place has of it, where it is verified.
 
     Args:
-        similarities: ``(Q, H)``, descending; -inf where there was no hit.
+        similarities: ``(Q, H)`` best first; -inf where there was no hit.
         places: ``(Q, H)`` codes of the hits' places; -1 where a hit has none.
         background: ``(Q, C)`` similarities to photos from all over the gallery; NaN for those to leave out.
         background_places: ``(C,)`` codes of their places.
+        geometry: ``(Q, H)`` how surely each hit shows the same as the query, 0 where nothing was verified.
 
     Returns:
-        ``(Q, 3)`` in the order of `EVIDENCE`, NaN where no hit has a place, and ``(Q,)`` columns, -1 there.
+        ``(Q, 3)``, with geometry ``(Q, 4)``, in the order of `EVIDENCE`, NaN where no hit has a place, and ``(Q,)``
+        columns, -1 there.
     """
     similarities = np.asarray(similarities, dtype=np.float64)
     if not similarities.size:
-        return np.full((len(similarities), 3), np.nan), np.full(len(similarities), -1)
+        return np.full((len(similarities), 3 if geometry is None else 4), np.nan), np.full(len(similarities), -1)
     has_place = (places >= 0) & np.isfinite(similarities)
     column = np.where(has_place.any(axis=1), has_place.argmax(axis=1), -1)
     rows = np.arange(len(similarities))
@@ -57,6 +61,8 @@ def evidence_of(
     last = np.where(np.isfinite(similarities), similarities, np.inf).min(axis=1)
     support = (best + np.where(np.isfinite(second), second, last)) / 2
     table = np.stack([best, _contrast(best, named, background, background_places), support], axis=1)
+    if geometry is not None:
+        table = np.column_stack([table, geometry[rows, column]])
     table[column < 0] = np.nan
     return table, column
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Questions:
     """M questions to a gallery, and the evidence in its answers.
 
     Attributes:
-        evidence: ``(M, 3)``, see `evidence.evidence_of`.
+        evidence: ``(M, 3)``, with geometry ``(M, 4)``, see `evidence.evidence_of`.
         groups: ``(M,)`` what the asking photo shows: questions of one group depend on one another.
         named: ``(M,)`` code of the place that the best hit names.
         right: ``(M,)`` whether that is the place that the asking photo shows.
@@ -75,8 +75,50 @@ class Exam:
     left: float
 
 
+class Told(Protocol):
+    """What a gallery tells photos of its own that ask it, each without some of the others."""
+
+    def similarities(self, rows: NDArray[np.int64], away: NDArray[np.bool_], *, strangers: bool) -> NDArray[np.float32]:
+        """Similarities ``(R, N)`` for R rows that ask, -inf for what is ``away``, ``(R, N)``.
+
+        Nothing that is away may have a part in what the others answer. The whole place of ``strangers`` is away, and
+        must have had no part in anything that was learned.
+        """
+
+
+class Check(Protocol):
+    """Verifies the geometry of the hits of a photo that asks."""
+
+    def __call__(self, row: int, hits: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The order of its H hits, and how surely each shows the same, in that order: ``(H,)`` each."""
+
+
+class _Cosines:
+    """Of the embeddings themselves."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self._embeddings = embeddings
+
+    def similarities(
+        self,
+        rows: NDArray[np.int64],
+        away: NDArray[np.bool_],
+        *,
+        strangers: bool,  # noqa: ARG002  # nothing is learned
+    ) -> NDArray[np.float32]:
+        similar: NDArray[np.float32] = self._embeddings[rows] @ self._embeddings.T
+        similar[away] = -np.inf
+        return similar
+
+
 def self_exam(
-    embeddings: Embeddings, places: Places, *, seed: int = 0, on_progress: Callable[[int, int], None] | None = None
+    embeddings: Embeddings,
+    places: Places,
+    *,
+    told: Told | None = None,
+    check: Check | None = None,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Exam:
     """Let the photos of a gallery ask it, twice each: with their place in it, and with their whole place taken away.
 
@@ -86,6 +128,8 @@ def self_exam(
     Args:
         embeddings: ``(N, dim)`` float32, rows of unit length.
         places: what each of the N photos shows.
+        told: what the gallery answers, where that is not the cosines of the embeddings: what `locate` will see.
+        check: verifies the geometry of a photo's hits, where `locate` will.
         seed: chooses the photos that ask, where there are more than `SAMPLED_PHOTOS`, and the cohort.
         on_progress: called with (photos that have asked, in all).
 
@@ -99,13 +143,14 @@ def self_exam(
         raise CalibrationError(message)
     asking = _sample(places, np.random.default_rng(seed))
     cohort = cohort_of(places.codes, seed)
+    gallery = _Asked(embeddings, told or _Cosines(embeddings), check, places, cohort)
     of_its_place = 1 / np.bincount(places.codes[places.labelled])[places.codes[places.labelled]]
     step = max(1, _AT_A_TIME // len(embeddings))
     known, open_set, left = [], [], []
     for start in range(0, len(asking), step):
         rows = asking[start : start + step]
         apart = ~places.not_apart(rows)
-        both = _ask(embeddings, places, rows, cohort, apart)
+        both = _ask(gallery, rows, apart)
         known.append(both[0])
         open_set.append(both[1])
         left.append(apart[:, places.labelled] @ of_its_place)
@@ -121,47 +166,58 @@ def cohort_of(codes: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(codes >= 0))[:COHORT])
 
 
-def _ask(
-    embeddings: Embeddings,
-    places: Places,
-    rows: NDArray[np.int64],
-    cohort: NDArray[np.int64],
-    apart: NDArray[np.bool_],
-) -> tuple[Questions, Questions]:
+class _Asked(NamedTuple):
+    """The gallery that is asked."""
+
+    embeddings: Embeddings
+    told: Told
+    check: Check | None
+    places: Places
+    cohort: NDArray[np.int64]
+
+
+def _ask(gallery: _Asked, rows: NDArray[np.int64], apart: NDArray[np.bool_]) -> tuple[Questions, Questions]:
     """The known and the open-set questions of some rows; ``apart`` are the photos of other places, ``(R, N)``."""
-    similarities = embeddings[rows] @ embeddings.T
-    similarities[:, places.codes < 0] = -np.inf
+    embeddings, places = gallery.embeddings, gallery.places
     same = places.same(rows)
-    without_place = np.where(apart, similarities, -np.inf)
-    match = same & (similarities < NEAR_DUPLICATE)
+    match = same & (embeddings[rows] @ embeddings.T < NEAR_DUPLICATE)
     match[np.arange(len(rows)), rows] = False
-    with_place = np.where(match, similarities, without_place)
     asks = match.any(axis=1)
-    known = _questions(with_place[asks], same[asks], places, rows[asks], cohort)
+    with_place = gallery.told.similarities(rows, ~(match | apart), strangers=False)
+    without_place = gallery.told.similarities(rows, ~apart, strangers=True)
+    with_place[:, places.codes < 0], without_place[:, places.codes < 0] = -np.inf, -np.inf
+    known = _questions(gallery, with_place[asks], same[asks], rows[asks])
     answered = np.isfinite(without_place).any(axis=1)  # by position, all may lie near one another
-    return known, _questions(without_place[answered], same[answered], places, rows[answered], cohort)
+    return known, _questions(gallery, without_place[answered], same[answered], rows[answered])
 
 
 def _questions(
-    similarities: NDArray[Any],
-    same: NDArray[np.bool_],
-    places: Places,
-    rows: NDArray[np.int64],
-    cohort: NDArray[np.int64],
+    gallery: _Asked, similarities: NDArray[Any], same: NDArray[np.bool_], rows: NDArray[np.int64]
 ) -> Questions:
     """Read the answers off similarities in which all that is taken away is -inf."""
+    codes, cohort = gallery.places.codes, gallery.cohort
     kept = min(HITS, similarities.shape[1])
     best = np.argpartition(-similarities, kept - 1, axis=1)[:, :kept]
     order = np.argsort(-np.take_along_axis(similarities, best, axis=1), axis=1, kind="stable")
     best = np.take_along_axis(best, order, axis=1)
+    geometry = _checked(gallery.check, similarities, rows, best) if gallery.check else None
     evidence, column = evidence_of(
-        np.take_along_axis(similarities, best, axis=1),
-        places.codes[best],
-        similarities[:, cohort],
-        places.codes[cohort],
+        np.take_along_axis(similarities, best, axis=1), codes[best], similarities[:, cohort], codes[cohort], geometry
     )
     hit = best[np.arange(len(rows)), column]
-    return Questions(evidence, places.codes[rows], places.codes[hit], same[np.arange(len(rows)), hit])
+    return Questions(evidence, codes[rows], codes[hit], same[np.arange(len(rows)), hit])
+
+
+def _checked(
+    check: Check, similarities: NDArray[Any], rows: NDArray[np.int64], best: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """What geometry says of the best hits, which it puts into order in place."""
+    geometry = np.zeros(best.shape)
+    for number, row in enumerate(rows.tolist()):
+        there = best[number, np.isfinite(similarities[number, best[number]])]
+        order, geometry[number, : len(there)] = check(row, there)
+        best[number, : len(there)] = there[order]
+    return geometry
 
 
 def _sample(places: Places, rng: np.random.Generator) -> NDArray[np.int64]:

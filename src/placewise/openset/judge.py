@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from placewise.openset.evidence import HITS, evidence_of
+from placewise.openset.evidence import EVIDENCE, HITS, evidence_of
 from placewise.openset.rule import check_tau, is_known
 
 if TYPE_CHECKING:
@@ -48,13 +48,20 @@ class Rule(Protocol):
     def tau(self) -> float | None:
         """What it compares the confidence with."""
 
-    def judge(self, queries: Embeddings, similarities: NDArray[Any], places: NDArray[np.int64]) -> tuple[Verdict, ...]:
+    def judge(
+        self,
+        queries: Embeddings,
+        similarities: NDArray[Any],
+        places: NDArray[np.int64],
+        geometry: NDArray[np.float64] | None = None,
+    ) -> tuple[Verdict, ...]:
         """Judge Q queries by their hits.
 
         Args:
             queries: ``(Q, dim)`` unit rows.
-            similarities: ``(Q, H)`` of the hits, descending.
+            similarities: ``(Q, H)`` of the hits, best first.
             places: ``(Q, H)`` codes of the hits' places, -1 where a hit has none.
+            geometry: ``(Q, H)`` how surely each hit shows the same as the query, where that was verified.
         """
 
 
@@ -76,6 +83,7 @@ class SimilarityRule:
         queries: Embeddings,
         similarities: NDArray[Any],
         places: NDArray[np.int64],  # noqa: ARG002  # what the other rule looks at
+        geometry: NDArray[np.float64] | None = None,  # noqa: ARG002  # likewise
     ) -> tuple[Verdict, ...]:
         """See `Rule.judge`."""
         if not similarities.shape[1]:
@@ -104,11 +112,21 @@ class CalibratedRule:
         """The calibrated threshold."""
         return self.calibration.tau
 
-    def judge(self, queries: Embeddings, similarities: NDArray[Any], places: NDArray[np.int64]) -> tuple[Verdict, ...]:
+    def judge(
+        self,
+        queries: Embeddings,
+        similarities: NDArray[Any],
+        places: NDArray[np.int64],
+        geometry: NDArray[np.float64] | None = None,
+    ) -> tuple[Verdict, ...]:
         """See `Rule.judge`."""
-        background = queries @ self.cohort.T
-        evidence, columns = evidence_of(similarities, places, background, self.cohort_places)
         model = self.calibration.confidence
+        if model is None or len(model.weights) < len(EVIDENCE):
+            geometry = None
+        elif geometry is None:  # nothing was verified: nothing speaks for a hit
+            geometry = np.zeros(similarities.shape)
+        background = queries @ self.cohort.T
+        evidence, columns = evidence_of(similarities, places, background, self.cohort_places, geometry)
         if model is None:
             values, parts = evidence[:, 0], np.zeros_like(evidence)
         else:
@@ -127,7 +145,7 @@ class CalibratedRule:
         return Verdict(known, confidence, f"{_compared('confidence', confidence, self.tau)}: {why}", column)
 
     def _why(self, known: bool, evidence: NDArray[np.float64], parts: NDArray[np.float64]) -> str:  # noqa: FBT001
-        similarity, contrast, support = evidence.tolist()
+        similarity, contrast, support, *geometry = evidence.tolist()
         if not self.calibration.learned:
             so = "above" if known else "within"
             return f"the best similarity, {similarity:.3f}, is {so} what photos of unknown places reach"
@@ -135,6 +153,7 @@ class CalibratedRule:
             f"best similarity {similarity:.3f}",
             f"{contrast:.1f} deviations above other places",
             f"best two photos of the place {support:.3f} on average",
+            *(f"the geometry is no chance but 1 in 10^{np.expm1(value):.0f}" for value in geometry if value > 0),
         )
         if known:
             return ", ".join(facts)
@@ -142,7 +161,39 @@ class CalibratedRule:
         return f"weakest is {_NOUNS[int(np.where(counts, parts, np.inf).argmin())]} ({', '.join(facts)})"
 
 
-_NOUNS = ("the similarity itself", "the contrast to other places", "the support of a second photo")
+_NOUNS = ("the similarity itself", "the contrast to other places", "the support of a second photo", "the geometry")
+
+
+@dataclass(frozen=True, slots=True)
+class GeometryRule:
+    """Decides nothing, for sets that no label calibrates.
+
+    The confidence is what geometry says of the best hit, times its similarity: both must speak for it.
+    """
+
+    tau: None = None
+    hits: int = 1
+    labelled_only: bool = False
+
+    def judge(
+        self,
+        queries: Embeddings,
+        similarities: NDArray[Any],
+        places: NDArray[np.int64],  # noqa: ARG002  # what another rule looks at
+        geometry: NDArray[np.float64] | None = None,
+    ) -> tuple[Verdict, ...]:
+        """See `Rule.judge`."""
+        if not similarities.shape[1] or geometry is None:
+            return (_nothing(None),) * len(queries)
+        return tuple(
+            Verdict(
+                None,
+                value * max(0.0, near),
+                f"1 chance in 10^{np.expm1(value):.1f} that the best hit agrees so well, similarity {near:.3f}",
+                0,
+            )
+            for value, near in zip(geometry[:, 0].tolist(), similarities[:, 0].tolist(), strict=True)
+        )
 
 
 def _by_similarity(best: float, tau: float | None) -> Verdict:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from placewise.errors import CalibrationError
 from placewise.openset.calibration import Calibration, Choice, Confusion
 from placewise.openset.confidence import Confidence
+from placewise.openset.evidence import EVIDENCE
 from placewise.openset.places import Unit
 
 if TYPE_CHECKING:
@@ -86,8 +87,10 @@ def _each(read: Callable[[Any], Any], count: int | None = None) -> Callable[[Any
 
 
 def _confidence(value: dict[str, Any]) -> Confidence:
-    three = _each(_number, 3)
-    weights, centre, scale = (three(value[name]) for name in ("weights", "centre", "scale"))
+    width = len(value["weights"])
+    if width not in {len(EVIDENCE) - 1, len(EVIDENCE)}:  # without geometry, or with it
+        raise ValueError(value)
+    weights, centre, scale = (_each(_number, width)(value[name]) for name in ("weights", "centre", "scale"))
     if min(weights) < 0 or min(scale) <= 0:  # the confidence would fall where it must rise
         raise ValueError(value)
     return Confidence(weights, _number(value["bias"]), centre, scale)

@@ -41,6 +41,7 @@ class Prediction:
         confidence: what tau is compared with.
         answer: the number of the gallery photo that names the answer; -1 where none does.
         reason: why it was accepted or not, in one line.
+        inliers: ``(H,)`` int64 of those whose geometry was verified, -1 for the others; None where none was.
     """
 
     rows: NDArray[np.int64]
@@ -49,6 +50,7 @@ class Prediction:
     confidence: float
     answer: int
     reason: str = ""
+    inliers: NDArray[np.int64] | None = None
 
     def is_right(self, positives: NDArray[np.int64]) -> bool:
         """Whether the photo that names the answer is a positive."""

@@ -6,8 +6,8 @@ row. A matrix product proposes; what its rounding could change is computed exact
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +33,38 @@ class _Ranked(NamedTuple):
     similarities: NDArray[np.float32]
     seen: Rows
     seen_similarities: NDArray[np.float32]
+    inliers: NDArray[np.int64] | None = None
+    geometry: NDArray[np.float64] | None = None
+
+
+class Checked(Protocol):
+    """What verifying its geometry makes of a query's H hits."""
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """``(H,)`` which hit comes first, which second and so on."""
+
+    @property
+    def inliers(self) -> NDArray[np.int64]:
+        """``(H,)`` in that order, -1 where nothing was verified."""
+
+    @property
+    def geometry(self) -> NDArray[np.float64]:
+        """``(H,)`` in that order, how surely each shows the same."""
+
+
+Check = Callable[[int, Rows], Checked]
+"""Verifies the hits of a query, given its number and their rows."""
 
 
 def rank_all(
-    gallery: Embeddings, queries: Embeddings, truth: Truth, rule: Rule, *, top: int | None = TOP
+    gallery: Embeddings,
+    queries: Embeddings,
+    truth: Truth,
+    rule: Rule,
+    *,
+    top: int | None = TOP,
+    check: Check | None = None,
 ) -> tuple[Prediction, ...]:
     """Answer each query by ranking the gallery.
 
@@ -46,6 +74,7 @@ def rank_all(
         truth: which photos matter to each query, and which it is compared with.
         rule: decides on the hits.
         top: hits to keep for each query; None for all.
+        check: verifies and reorders the first hits, if given.
     """
     codes = Places.of_labels([photo.place for photo in truth.gallery]).codes
     top = len(gallery) if top is None else top
@@ -54,6 +83,8 @@ def rank_all(
     for start in range(0, len(queries), step):
         numbers = range(start, min(start + step, len(queries)))
         ranked = list(_rank_block(gallery, queries, truth, numbers, _Wanted(top, rule, codes)))
+        if check is not None:
+            ranked = [_checked(one, number, check) for one, number in zip(ranked, numbers, strict=True)]
         predictions += _judged(ranked, queries[numbers.start : numbers.stop], rule, codes)
     return tuple(predictions)
 
@@ -118,6 +149,23 @@ def _ranked(  # what one row of the block is
         np.concatenate([similarities, exact[order]]),
         seen[: wanted.rule.hits],
         seen_similarities[: wanted.rule.hits],
+    )
+
+
+def _checked(one: _Ranked, number: int, check: Check) -> _Ranked:
+    """The same with its first hits in the order of their geometry; a hit that is not among them keeps its rank."""
+    first = int(np.sum(one.ranks == np.arange(1, len(one.ranks) + 1)))
+    hits, seen = check(number, one.rows[:first]), check(number, one.seen)
+    order = np.concatenate([hits.order, np.arange(first, len(one.rows))])
+    none = np.full(len(one.rows) - first, -1)
+    return _Ranked(
+        one.rows[order],
+        one.ranks,
+        one.similarities[order],
+        one.seen[seen.order],
+        one.seen_similarities[seen.order],
+        np.concatenate([hits.inliers, none]),
+        seen.geometry,
     )
 
 
@@ -190,11 +238,14 @@ def _judged(
     width = max((len(one.seen) for one in ranked), default=0)
     seen = np.zeros((len(ranked), width), dtype=np.int64)
     similarities = np.full((len(ranked), width), -np.inf, dtype=np.float32)
+    geometry = np.zeros((len(ranked), width))
     for number, one in enumerate(ranked):
         seen[number, : len(one.seen)] = one.seen
         similarities[number, : len(one.seen)] = one.seen_similarities
+        geometry[number, : len(one.seen)] = 0 if one.geometry is None else one.geometry
     places = np.where(np.isfinite(similarities), codes[seen], -1)
-    verdicts = rule.judge(queries, similarities, places)
+    verified = any(one.geometry is not None for one in ranked)
+    verdicts = rule.judge(queries, similarities, places, geometry if verified else None)
     for one, row, verdict in zip(ranked, seen, verdicts, strict=True):
         judged = len(one.seen) > 0 and verdict.confidence is not None
         yield Prediction(
@@ -204,4 +255,5 @@ def _judged(
             confidence=float(verdict.confidence or 0) if judged else NOTHING,
             answer=int(row[verdict.hit]) if len(one.seen) and verdict.hit >= 0 else -1,
             reason=verdict.reason if len(one.seen) else "nothing to compare with",
+            inliers=one.inliers,
         )

@@ -54,6 +54,10 @@ class ExactSearcher:
         """The ids, ``(N,)``, ascending."""
         return self._state.ids
 
+    def held(self) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+        """The ids ``(N,)``, ascending, and their vectors ``(N, dim)``, which must not be written to."""
+        return self._state
+
     def upsert(self, ids: NDArray[np.int64], embeddings: NDArray[np.floating]) -> None:
         """Add embeddings ``(N, dim)`` under ``ids`` ``(N,)``, replacing those already there.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from placewise.openset import Verdict
 
 
-def answer(
+def answer(  # noqa: PLR0913  # what an answer is made of
     ids: NDArray[np.int64],
     similarities: NDArray[np.float32],
     photo: Callable[[int], Photo],
@@ -24,22 +24,28 @@ def answer(
     *,
     named: int | None,
     tau: float | None,
+    inliers: NDArray[np.int64] | None = None,
 ) -> Answer:
     """Put an answer together from one row of search results and what a rule says of it.
 
     Args:
         ids: ``(k,)`` best first.
-        similarities: ``(k,)`` descending.
+        similarities: ``(k,)``, descending where no geometry was verified.
         photo: gives the photo of an id.
         verdict: what the rule says.
         named: the id of the photo that names the place; None where none does.
         tau: what the rule compared with.
+        inliers: ``(k,)``, negative where no geometry was verified.
     """
+    counts = [None] * len(ids) if inliers is None else [int(count) if count >= 0 else None for count in inliers]
     return Answer(
         known=verdict.known,
         place=None if named is None or verdict.known is False else photo(named).place,
         confidence=verdict.confidence,
-        hits=tuple(Hit(photo(int(row)), float(similarity)) for row, similarity in zip(ids, similarities, strict=True)),
+        hits=tuple(
+            Hit(photo(int(row)), float(similarity), count)
+            for row, similarity, count in zip(ids, similarities, counts, strict=True)
+        ),
         reason=verdict.reason,
         tau=tau,
     )

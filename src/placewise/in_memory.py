@@ -1,0 +1,127 @@
+"""A gallery in memory, as `evaluate` and `ablate` ask it: learned, calibrated and ranked like one in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from placewise.checking import Examiner, check
+from placewise.openset import (
+    HITS,
+    Aim,
+    CalibratedRule,
+    GeometryRule,
+    Places,
+    Rule,
+    SimilarityRule,
+    calibrate,
+    self_exam,
+)
+from placewise.rank import Learned, SelfTaught, Stack, Verify, learn
+from placewise.scoring.ranking import rank_all
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from placewise.checking import Checked, Checks
+    from placewise.core import Embeddings, Photo
+    from placewise.features import Features
+    from placewise.scoring.predictions import Prediction
+    from placewise.scoring.truth import Truth
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verified:
+    """Local features of a gallery's and of the queries' photos, and what was verified of them so far.
+
+    Attributes:
+        gallery: of its N photos, None where there are none.
+        queries: of the Q queries.
+        checks: query → what was verified of its hits.
+        exam: row → likewise for the gallery's own photos that ask.
+    """
+
+    gallery: Sequence[Features | None] = ()
+    queries: Sequence[Features | None] = ()
+    checks: dict[int, Checks] = field(default_factory=dict)
+    exam: dict[int, Checks] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MemoryGallery:
+    """N photos, and how they are ranked.
+
+    Attributes:
+        embeddings: ``(N, dim)``.
+        places: what each photo shows, by its label.
+        stack: how hits are ranked.
+        learned: what the stack learned of them.
+        verified: local features, where the stack verifies.
+    """
+
+    embeddings: Embeddings
+    places: Places
+    stack: Stack
+    learned: Learned
+    verified: Verified
+
+    @classmethod
+    def of(
+        cls,
+        photos: Sequence[Photo],
+        embeddings: Embeddings,
+        stack: Stack,
+        *,
+        verified: Verified | None = None,
+        asks_itself: bool = False,
+    ) -> MemoryGallery:
+        """Learn from photos; ``asks_itself`` as for `rank.learn`."""
+        places = Places.of_labels([photo.place for photo in photos])
+        learned = learn(stack, embeddings, places.codes, asks_itself=asks_itself)
+        return cls(embeddings, places, stack, learned, verified or Verified())
+
+    def calibrated(self, aim: Aim) -> CalibratedRule:
+        """The rule that the gallery learns from itself.
+
+        Raises:
+            CalibrationError: if it cannot.
+        """
+        told = SelfTaught(self.stack, self.embeddings, self.places.codes, self.places.codes)
+        step = self.stack.step(Verify)
+        examiner = Examiner(self.verified.gallery, step, known=self.verified.exam) if step else None
+        exam = self_exam(self.embeddings, self.places, told=told, check=examiner)
+        calibration = calibrate(exam, names=self.places.names, ids=np.arange(len(self.embeddings)), aim=aim)
+        cohort = np.array(calibration.cohort, dtype=np.int64)
+        return CalibratedRule(calibration, self.learned.matrix[cohort], self.places.codes[cohort])
+
+    def rule(self, tau: float | Aim, *, labelled: bool) -> Rule:
+        """What decides: a fixed tau, what labels calibrate, or nothing.
+
+        Raises:
+            CalibrationError: as `calibrated`.
+        """
+        if not isinstance(tau, Aim):
+            return SimilarityRule(tau)
+        if labelled:
+            return self.calibrated(tau)
+        return GeometryRule() if self.stack.step(Verify) else SimilarityRule(None)
+
+    def predict(self, queries: Embeddings, truth: Truth, rule: Rule, *, top: int | None) -> tuple[Prediction, ...]:
+        """Answer embedded queries ``(Q, dim)``, those of a truth, by ranking the gallery; see `rank_all`."""
+        check = self._check if self.stack.step(Verify) else None
+        return rank_all(self.learned.matrix, self.learned.ask(queries), truth, rule, top=top, check=check)
+
+    def answer_one(self, embedding: NDArray[np.float32], query: int) -> NDArray[np.int64]:
+        """The best rows for one of the queries, ``(dim,)``, as `locate` ranks them: to see how long that takes."""
+        similar = self.learned.matrix @ self.learned.ask(embedding[None])[0]
+        best = np.argsort(-similar, kind="stable")[:HITS]
+        return best[self._check(query, best).order] if self.stack.step(Verify) else best
+
+    def _check(self, query: int, hits: NDArray[np.int64]) -> Checked:
+        """Verify the hits of a query."""
+        step, verified = self.stack.step(Verify) or Verify(), self.verified
+        known = verified.checks.setdefault(query, {})
+        return check(verified.queries[query], hits, step, verified.gallery.__getitem__, known=known)

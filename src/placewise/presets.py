@@ -1,0 +1,96 @@
+"""Presets: how photos are seen and how a gallery ranks, chosen together. Data, and what reads it.
+
+The shares and looks were chosen on every second place of a set of landmarks, where the other places played the unknown
+ones; docs/ranking.md gives what they are worth there and elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from placewise.errors import OptionError
+from placewise.models import find_card
+from placewise.models.looks import Look, card_with_look
+from placewise.rank import Centre, Place, Stack, Verify
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A name for choices that go together.
+
+    Attributes:
+        name: what the user types.
+        look: how photos are seen, by models that can.
+        stack: how a gallery ranks.
+        says: what it is for, in a few words.
+    """
+
+    name: str
+    look: Look
+    stack: Stack
+    says: str
+
+
+_RANKED = (Centre(0.7), Place(0.5))
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        preset.name: preset
+        for preset in (
+            Preset("fast", Look(), Stack(), "embeddings as the model gives them, compared as they are"),
+            Preset(
+                "balanced",
+                Look(fit="both", pooling="gem2", sizes=(192,)),
+                Stack(_RANKED),
+                "the square in the centre and the whole photo; the photos of a place vote",
+            ),
+            Preset(
+                "accurate",
+                Look(fit="both", pooling="gem2", sizes=(320,)),
+                Stack((*_RANKED, Verify(10))),
+                "the whole photo larger, and the geometry of the best hits verified",
+            ),
+        )
+    }
+)
+"""Every preset by its name."""
+
+DEFAULT_PRESET = "fast"
+"""Taken where none is named. Not the better ``balanced``: a gallery that is not calibrated decides by a fixed tau, a
+convention for plain cosines; those of centred embeddings are lower."""
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of a name.
+
+    Raises:
+        OptionError: if there is none.
+    """
+    if name not in PRESETS:
+        message = f"a preset must be one of {', '.join(PRESETS)}, got {name!r}; correct its name"
+        raise OptionError(message)
+    return PRESETS[name]
+
+
+def look_for(model: str, preset: Preset, look: Look) -> Look:
+    """How a model sees photos: as the user says, else as the preset, else, where it cannot, as its card says.
+
+    Args:
+        model: its name or file.
+        preset: what was chosen.
+        look: what the user says; a `Look` without arguments says nothing.
+    """
+    return usable_look(model, preset.look) if look == Look() else look
+
+
+def usable_look(model: str, look: Look) -> Look:
+    """A look if a model can have it, else that of its card."""
+    if model.lower().endswith(".onnx"):
+        return Look()
+    try:
+        card_with_look(find_card(model), look)
+    except OptionError:
+        return Look()
+    return look

@@ -1,0 +1,198 @@
+"""A gallery as `locate` asks it: its searcher, and what its stack learned from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from placewise.core import Neighbors
+from placewise.rank.learned import expanded, learn, learn_linear, sample_rows
+from placewise.rank.levels import unit
+from placewise.rank.stack import Place, Stack
+from placewise.search import ExactSearcher
+from placewise.search.exact import score
+from placewise.search.sidecar import SearcherKind, follow, open_searcher
+
+if TYPE_CHECKING:
+    from placewise.core import Embeddings, Searcher
+    from placewise.gallery_file import GalleryFile
+    from placewise.photo_table import PhotoTable
+
+_PROPOSED = 200
+"""Hits by plain similarity that an approximate index proposes, to be ranked by the stack."""
+
+
+class Asked(NamedTuple):
+    """Q queries.
+
+    Attributes:
+        plain: ``(Q, dim)`` their embeddings.
+        vectors: ``(Q, d)`` what is compared with the gallery.
+    """
+
+    plain: Embeddings
+    vectors: Embeddings
+
+
+class Ranker(Protocol):
+    """Ranks the photos of a gallery as they are at one moment."""
+
+    @property
+    def searcher(self) -> Searcher:
+        """What finds candidates."""
+
+    notes: tuple[str, ...]
+    follows: bool
+
+    def ask(self, embeddings: Embeddings, *, among: NDArray[np.int64] | None = None) -> Asked:
+        """Make queries of embeddings ``(Q, dim)``."""
+
+    def search(self, asked: Asked, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
+        """See `Searcher.search`."""
+
+    def vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+        """The ids that are there, ascending, and what queries are compared with."""
+
+    def follow(self, table: PhotoTable) -> None:
+        """Bring it up to the gallery's present photos, if it ``follows``; else it must be made anew."""
+
+
+def open_ranker(gallery: GalleryFile, table: PhotoTable, stack: Stack, kind: SearcherKind = "auto") -> Ranker:
+    """What ranks the photos of a gallery; inside `GalleryFile.reading`, so that they are of one state.
+
+    Raises:
+        GalleryError: as `open_searcher`.
+    """
+    searcher = open_searcher(gallery, table.ids, kind)
+    if not stack.steps:
+        return _Plain(gallery, searcher)
+    if isinstance(searcher, ExactSearcher):
+        return _Exact(searcher, stack, table)
+    return _Proposed(gallery, searcher, stack, table)
+
+
+class _Plain:
+    """By the cosine of embeddings."""
+
+    notes: tuple[str, ...] = ()
+    follows = True
+
+    def __init__(self, gallery: GalleryFile, searcher: Searcher) -> None:
+        self._gallery, self.searcher = gallery, searcher
+
+    def ask(self, embeddings: Embeddings, *, among: NDArray[np.int64] | None = None) -> Asked:  # noqa: ARG002
+        return Asked(embeddings, embeddings)
+
+    def search(self, asked: Asked, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
+        return self.searcher.search(asked.vectors, k, among=among)
+
+    def vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+        return self._gallery.vectors(ids)
+
+    def follow(self, table: PhotoTable) -> None:
+        follow(self.searcher, self._gallery, table.ids)
+
+
+class _Exact:
+    """All photos as the stack makes them, in one matrix."""
+
+    follows = False
+
+    def __init__(self, searcher: ExactSearcher, stack: Stack, table: PhotoTable) -> None:
+        ids, matrix = searcher.held()
+        learned = learn(stack, matrix.astype(np.float32, copy=False), table.place_codes.astype(np.int64))
+        self._linear, self._expand, self.notes = learned.linear, learned.expand, learned.notes
+        self.searcher = ExactSearcher(learned.matrix.shape[1], matrix.dtype.type)
+        self.searcher.upsert(ids, learned.matrix)
+        searcher.close()
+
+    def ask(self, embeddings: Embeddings, *, among: NDArray[np.int64] | None = None) -> Asked:
+        vectors = self._linear(embeddings)
+        if self._expand is not None:
+            vectors = expanded(vectors, self._expand, lambda asked, count: self._best(asked, count, among))
+        return Asked(embeddings, vectors)
+
+    def _best(
+        self, asked: Embeddings, count: int, among: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float32], Embeddings]:
+        found = self.searcher.search(asked, count, among=among)
+        held, matrix = self.searcher.held()
+        return found.similarities, matrix[np.searchsorted(held, found.ids)].astype(np.float32, copy=False)
+
+    def search(self, asked: Asked, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
+        return self.searcher.search(asked.vectors, k, among=among)
+
+    def vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+        held, matrix = self.searcher.held()
+        rows = np.flatnonzero(np.isin(held, ids))
+        return held[rows], matrix[rows].astype(np.float32, copy=False)
+
+    def follow(self, table: PhotoTable) -> None:
+        """What was learned is of the photos that were there."""
+
+
+class _Proposed:
+    """By plain similarity an approximate index proposes; the stack ranks what it proposes.
+
+    The place of a photo is read when one of its photos is first proposed: one mean for each place is kept, and no
+    second copy of the embeddings.
+    """
+
+    follows = False
+
+    def __init__(self, gallery: GalleryFile, searcher: Searcher, stack: Stack, table: PhotoTable) -> None:
+        self._gallery, self.searcher, self._table = gallery, searcher, table
+        _, some = gallery.vectors(table.ids[sample_rows(len(table))])
+        self._linear = learn_linear(stack, some)
+        left_out = [name for name in ("augment", "expand") if name in stack.names]
+        reasons = tuple(f"step {name} is left out: the search is approximate" for name in left_out)
+        self.notes = (*self._linear.notes, *reasons)
+        place = stack.step(Place)
+        self._share = np.float32(place.share if place else 0)
+        self._order = np.argsort(table.place_codes, kind="stable")
+        self._means: dict[int, Embeddings] = {}
+
+    def ask(self, embeddings: Embeddings, *, among: NDArray[np.int64] | None = None) -> Asked:  # noqa: ARG002
+        return Asked(embeddings, self._linear(embeddings))
+
+    def search(self, asked: Asked, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
+        proposed = self.searcher.search(asked.plain, max(k, _PROPOSED), among=among).ids
+        answers = [self._ranked(row, query, k) for row, query in zip(proposed, asked.vectors, strict=True)]
+        # Photos may vanish while a batch is answered; the rows must be of one length.
+        width = min((len(ids) for ids, _ in answers), default=0)
+        ids = np.array([ids[:width] for ids, _ in answers], dtype=np.int64).reshape(-1, width)
+        similarities = np.array([near[:width] for _, near in answers], dtype=np.float32).reshape(-1, width)
+        return Neighbors(ids, similarities)
+
+    def _ranked(
+        self, proposed: NDArray[np.int64], query: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best k of the proposed ids for one query, and their similarities."""
+        there, vectors = self.vectors(np.sort(proposed))
+        near = score(vectors, np.arange(len(vectors)), query)
+        best = np.argsort(-near, kind="stable")[:k]
+        return there[best], near[best]
+
+    def vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+        there, plain = self._gallery.vectors(ids)
+        vectors = self._linear(plain).copy()
+        if self._share:
+            codes = self._table.place_codes[self._table.rows_of(there)]
+            for row, code in enumerate(codes.tolist()):
+                if code >= 0:
+                    vectors[row] = (1 - self._share) * vectors[row] + self._share * self._mean(code)
+            vectors = unit(vectors)
+        return there, vectors
+
+    def _mean(self, code: int) -> Embeddings:
+        if code not in self._means:
+            codes = self._table.place_codes[self._order]
+            first, last = np.searchsorted(codes, [code, code + 1])
+            _, plain = self._gallery.vectors(self._table.ids[np.sort(self._order[first:last])])
+            self._means[code] = self._linear(plain).mean(axis=0)
+        return self._means[code]
+
+    def follow(self, table: PhotoTable) -> None:
+        """What was learned is of the photos that were there."""

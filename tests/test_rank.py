@@ -1,0 +1,303 @@
+"""What a gallery's photos teach about ranking them, and what they must not know of a photo that asks."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from placewise.core import Embedder, Embeddings, Photo
+from placewise.errors import GalleryError, OptionError
+from placewise.gallery import Gallery
+from placewise.gallery_file import GalleryFile
+from placewise.locate import Locator
+from placewise.models import MODELS, Look
+from placewise.models.looks import card_with_look
+from placewise.openset import Places, calibrate, self_exam
+from placewise.presets import PRESETS, find_preset, look_for
+from placewise.rank import (
+    NO_STACK,
+    Augment,
+    Centre,
+    Expand,
+    Place,
+    SelfTaught,
+    Stack,
+    Verify,
+    Whiten,
+    learn,
+    stack_from_json,
+)
+from placewise.search.sidecar import build_ann
+
+STACKS = (
+    Stack((Place(0.4),)),
+    Stack((Augment(5),)),
+    Stack((Augment(5, mutual=True, rounds=2),)),
+    Stack((Augment(4, rounds=2), Place(0.5))),
+    Stack((Augment(6), Place(0.3), Expand(3))),
+)
+
+
+def town(count: int = 60, places: int = 8, *, seed: int = 0) -> tuple[Embeddings, NDArray[np.int64]]:
+    """Photos of places that share a direction, some of which have no place."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(-1, places, count)
+    centres = rng.normal(size=(places + 1, 48))
+    rows = 0.8 * rng.normal(size=48) + centres[codes] + 0.7 * rng.normal(size=(count, 48))
+    return _unit(rows), codes
+
+
+def _unit(rows: NDArray[np.floating]) -> Embeddings:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def test_the_mean_is_taken_away_from_gallery_and_queries_alike() -> None:
+    """Centring subtracts a share of the gallery's mean, and of nothing else, from both sides."""
+    rows, codes = town()
+    learned = learn(Stack((Centre(0.7),)), rows, codes)
+    wanted = _unit(rows - 0.7 * rows.mean(axis=0))
+
+    np.testing.assert_allclose(learned.matrix, wanted, atol=1e-6)
+    np.testing.assert_allclose(learned.ask(rows[:3]), wanted[:3], atol=1e-6)
+
+
+def test_whitening_makes_all_directions_vary_alike() -> None:
+    """Without shrinkage the covariance of what is whitened is the identity, up to the scale."""
+    rows, codes = town(400)
+    learned = learn(Stack((Centre(), Whiten(20, 0.0))), rows, codes)
+    moved = (rows - rows.mean(axis=0)) @ learned.linear.axes
+
+    np.testing.assert_allclose(moved.T @ moved / len(rows), np.eye(20), atol=1e-3)
+    assert learned.matrix.shape == (400, 20)
+
+
+def test_a_place_votes_by_its_mean() -> None:
+    """A photo moves towards the mean of its place by the share; one without a place stays."""
+    rows, codes = town()
+    learned = learn(Stack((Place(0.25),)), rows, codes)
+    for row, code in enumerate(codes.tolist()):
+        mean = rows[codes == code].mean(axis=0)
+        wanted = rows[row] if code < 0 else _unit((0.75 * rows[row] + 0.25 * mean)[None])[0]
+
+        np.testing.assert_allclose(learned.matrix[row], wanted, atol=1e-6)
+
+
+def test_neighbours_are_averaged_by_a_power_of_their_similarity() -> None:
+    """Augmentation is the weighted mean of the nearest photos, itself among them."""
+    rows, codes = town()
+    learned = learn(Stack((Augment(4, 2.0),)), rows, codes)
+    similar = rows @ rows.T
+    for row in range(len(rows)):
+        near = np.argsort(-similar[row])[:4]
+        wanted = _unit((np.clip(similar[row, near], 0, 1)[:, None] ** 2 * rows[near]).sum(axis=0)[None])[0]
+
+        np.testing.assert_allclose(learned.matrix[row], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("stack", STACKS, ids=str)
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_what_is_taken_away_has_no_part_in_what_answers(stack: Stack, data: st.DataObject) -> None:
+    """A gallery without some photos answers exactly as one that never held them."""
+    rows, codes = town(60, seed=data.draw(st.integers(0, 3)))
+    asking = data.draw(st.integers(0, 59))
+    gone = np.isin(np.arange(60), [*data.draw(st.sets(st.integers(0, 59), max_size=9)), asking])
+    told = learn(stack, rows, codes).similarities(np.array([asking]), gone[None])[0]
+    never = learn(stack, rows[~gone], codes[~gone])
+
+    np.testing.assert_allclose(told[~gone], (never.ask(rows[[asking]]) @ never.matrix.T)[0], atol=2e-6)
+    assert np.isneginf(told[gone]).all()
+
+
+def test_no_stack_is_the_plain_cosine() -> None:
+    """Without steps, queries and gallery are compared as they are, bit by bit."""
+    rows, codes = town()
+    learned = learn(NO_STACK, rows, codes)
+
+    assert np.array_equal(learned.matrix, rows)
+    assert np.array_equal(learned.ask(rows), rows)
+    assert learned.notes == ()
+
+
+def test_a_step_is_left_out_with_a_reason_where_the_gallery_teaches_too_little() -> None:
+    """A gallery that is too small, or in which no place has two photos, leaves steps out and says so."""
+    rows, _ = town(12)
+    learned = learn(Stack((Centre(), Whiten(), Augment(), Place(), Expand())), rows, np.arange(12))
+
+    assert np.array_equal(learned.matrix, rows)
+    assert learned.notes == (
+        "step centre is left out: it needs 20 photos or more, got 12",
+        "step whiten is left out: 48 directions need 96 photos or more, got 12",
+        "step augment is left out: it needs 20 photos or more, got 12",
+        "step place is left out: no place has two photos",
+        "step expand is left out: 3 hits need 20 photos or more, got 12",
+    )
+
+
+def test_photos_that_ask_their_own_gallery_are_in_nobody_elses_vector() -> None:
+    """Where a sequence asks its own past, steps that mix photos are left out."""
+    rows, codes = town()
+    learned = learn(Stack((Augment(), Place(), Expand())), rows, codes, asks_itself=True)
+
+    assert np.array_equal(learned.matrix, rows)
+    assert len(learned.notes) == 3
+
+
+def test_a_stack_comes_back_from_its_text() -> None:
+    """What a gallery keeps is the stack that was put in, every parameter included."""
+    spread = Augment(7, 2.0, mutual=True, rounds=3)
+    stack = Stack((Centre(0.5), Whiten(64, 0.2), spread, Place(0.4), Expand(2), Verify(5)))
+
+    assert stack_from_json(stack.to_json()) == stack
+    assert stack.without("whiten").names == ("centre", "augment", "place", "expand", "verify")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        '{"version": 2, "steps": []}',
+        '{"version": 1, "steps": [{"step": "magic"}]}',
+        '{"version": 1, "steps": [{"step": "place", "share": 2}]}',
+        '{"version": 1, "steps": [{"step": "place", "share": NaN}]}',
+        '{"version": 1, "steps": [{"step": "place", "weight": 1}]}',
+        '{"version": 1, "steps": [{"step": "augment", "neighbours": true}]}',
+        '{"version": 1, "steps": [{"step": "place"}, {"step": "centre"}]}',
+        '{"version": 1, "steps": [{"step": "place"}, {"step": "place"}]}',
+    ],
+)
+def test_a_damaged_stack_is_refused(text: str) -> None:
+    """Unknown steps, parameters, values, orders and versions are never passed over."""
+    with pytest.raises(OptionError, match="must"):
+        stack_from_json(text)
+
+
+def test_the_exam_sees_what_a_query_will_see() -> None:
+    """The evidence of a photo's open-set question is that of a query to a gallery without its place."""
+    rows, codes = town(80)
+    codes = np.where(codes < 0, 0, codes)
+    places = Places.of_codes(codes, [str(code) for code in range(8)])
+    stack = Stack((Centre(), Augment(5), Place(0.5)))
+    exam = self_exam(rows, places, told=SelfTaught(stack, rows, codes, codes))
+    for number in (0, 17, 55):
+        left = codes != codes[number]
+        never = learn(stack, rows[left], codes[left])
+        best = (never.ask(rows[[number]]) @ never.matrix.T).max()
+
+        assert exam.open_set.evidence[number, 0] == pytest.approx(best, abs=2e-6)
+
+
+@pytest.fixture
+def ranked(tmp_path: Path, tiny_model: Embedder) -> Path:
+    """A gallery of 60 photos that ranks by centre and place."""
+    rows, codes = town()
+    names = [None if code < 0 else f"p{code}" for code in codes]
+    file = tmp_path / "town.gallery"
+    photos = [Photo(PurePosixPath(f"{n}.jpg"), "gallery", name) for n, name in enumerate(names)]
+    with GalleryFile.open_for(file, tiny_model.card) as gallery:
+        gallery.upsert(photos, rows)
+        gallery.put_ranking(Stack((Centre(0.7), Place(0.5))).to_json(), preset="balanced")
+    return file
+
+
+def test_locate_ranks_as_the_stack_says(ranked: Path, tiny_model: Embedder) -> None:
+    """The hits of a gallery with a stack are those of the learned matrix, with its similarities."""
+    rows, codes = town()
+    learned = learn(Stack((Centre(0.7), Place(0.5))), rows, codes)
+    queries = town(5, seed=9)[0]
+    similar = learned.ask(queries) @ learned.matrix.T
+    with GalleryFile.open(ranked) as gallery:
+        answers = Locator(gallery, tiny_model).answers(queries, k=60)
+    for answer, row in zip(answers, similar, strict=True):
+        order = [int(str(hit.photo.path).removesuffix(".jpg")) for hit in answer.hits]
+
+        np.testing.assert_allclose([hit.similarity for hit in answer.hits], np.sort(row)[::-1], atol=1e-5)
+        np.testing.assert_allclose(row[order], np.sort(row)[::-1], atol=1e-5)
+
+
+def test_an_approximate_search_ranks_by_the_same_similarities(ranked: Path, tiny_model: Embedder) -> None:
+    """What an index proposes is ranked as exact search ranks it; steps that it cannot take are named."""
+    queries = town(4, seed=3)[0]
+    with GalleryFile.open(ranked) as gallery:
+        build_ann(gallery)
+        exact = Locator(gallery, tiny_model, searcher="exact").answers(queries, k=10)
+        near = Locator(gallery, tiny_model, searcher="ann").answers(queries, k=10)
+
+    assert [hit.photo for one in exact for hit in one.hits] == [hit.photo for one in near for hit in one.hits]
+    np.testing.assert_allclose(
+        [hit.similarity for one in exact for hit in one.hits],
+        [hit.similarity for one in near for hit in one.hits],
+        atol=1e-5,
+    )
+
+
+def test_a_locator_sees_photos_that_come_and_a_ranking_that_changes(ranked: Path, tiny_model: Embedder) -> None:
+    """After a refresh, what was learned is of the photos that are there, by the ranking that is there."""
+    query = town(1, seed=5)[0]
+    with GalleryFile.open(ranked) as gallery:
+        locator = Locator(gallery, tiny_model)
+        gallery.upsert([Photo(PurePosixPath("new.jpg"), "gallery", "new")], query)
+        assert locator.refresh()
+        with_it = locator.answers(query)[0].hits[0]
+        gallery.put_ranking(NO_STACK.to_json())
+        assert locator.refresh()
+        plain = locator.answers(query)[0].hits[0]
+
+    assert (with_it.photo.place, plain.photo.place) == ("new", "new")
+    assert plain.similarity == pytest.approx(1, abs=1e-6)
+
+
+def test_a_calibrated_gallery_judges_by_the_similarities_of_its_stack(ranked: Path, tiny_model: Embedder) -> None:
+    """Calibration and locate see the same: its own exam's confidence is a query's, and a new ranking is a change."""
+    with Gallery.open(ranked, embedder=tiny_model) as gallery:
+        calibration = gallery.calibrate()
+        assert gallery.staleness == ""
+    rows, codes = town()
+    names = [f"p{number}" for number in range(8)]
+    told = SelfTaught(Stack((Centre(0.7), Place(0.5))), rows, codes, codes)
+    exam = self_exam(rows, Places.of_codes(codes, names), told=told)
+    wanted = calibrate(exam, names=names, ids=np.arange(1, 61))
+    with GalleryFile.open(ranked) as file:
+        file.put_ranking(NO_STACK.to_json())
+
+    assert calibration.tau == pytest.approx(wanted.tau)
+    with Gallery.open(ranked, embedder=tiny_model) as gallery:
+        assert "has changed since it was calibrated" in gallery.staleness
+
+
+def test_a_gallery_with_a_damaged_ranking_is_refused(ranked: Path, tiny_model: Embedder) -> None:
+    """One line says what is wrong with the ranking."""
+    with GalleryFile.open(ranked) as gallery:
+        gallery.put_ranking('{"version": 1, "steps": [{"step": "magic"}]}')
+        with pytest.raises(GalleryError, match=r"town\.gallery: a stack must be steps with their parameters"):
+            Locator(gallery, tiny_model)
+
+
+def test_a_gallery_keeps_the_preset_that_it_was_begun_with(tmp_path: Path, tiny_model: Embedder) -> None:
+    """A preset's ranking is kept in the file; without one, nothing is written."""
+    with Gallery.open_for(tmp_path / "a.gallery", tiny_model, preset="balanced") as gallery:
+        gallery.close()
+    with Gallery.open_for(tmp_path / "b.gallery", tiny_model, preset="fast") as gallery:
+        gallery.close()
+    with GalleryFile.open(tmp_path / "a.gallery") as one, GalleryFile.open(tmp_path / "b.gallery") as other:
+        assert stack_from_json(one.ranking or "") == PRESETS["balanced"].stack
+        assert (one.preset, other.preset, other.ranking) == ("balanced", "", None)
+
+
+def test_presets_suit_the_default_model_and_leave_others_as_they_are() -> None:
+    """Every preset's look is one that the default model can have; a model with pooling of its own keeps its look."""
+    for preset in PRESETS.values():
+        card_with_look(MODELS["efficientnet-lite0"], preset.look)
+    other = next(name for name, card in MODELS.items() if card.pooling != "average")
+
+    assert look_for("efficientnet-lite0", PRESETS["balanced"], Look()) == PRESETS["balanced"].look
+    assert look_for("efficientnet-lite0", PRESETS["balanced"], Look(flip=True)) == Look(flip=True)
+    assert look_for(other, PRESETS["balanced"], Look()) == Look()
+    with pytest.raises(OptionError, match=r"a preset must be one of fast, balanced, accurate, got 'best'"):
+        find_preset("best")
