@@ -44,9 +44,11 @@ def result(
         query=Photo(PurePosixPath(f"{place}/{number}.jpg"), "query", place),
         open_set=open_set,
         hits=(Hit(Photo(PurePosixPath(f"{answered}/g.jpg"), "gallery", answered), confidence),),
+        relevant=(place == answered,),
         positive_ranks=np.array(() if open_set else ranks, dtype=np.int64),
         confidence=confidence,
         place=answered,
+        correct=place == answered,
         reason="",
     )
 
@@ -213,8 +215,8 @@ def test_only_mistakes_of_place_are_tied_to_their_hit() -> None:
         ground = ground_of([replace(item, query=query, hits=(Hit(gallery, 0.8),))], TAU, source)
         return ground is not None and ground.spots[0].hit_at is not None
 
-    assert [tied(replace(item, place="x")) for item in RESULTS[:6]] == [True] * 6
-    assert [tied(replace(item, place="a")) for item in (*RESULTS[:6], RESULTS[7])] == [False] * 7
+    assert [tied(replace(item, correct=False)) for item in RESULTS[:6]] == [True] * 6
+    assert [tied(replace(item, correct=True)) for item in (*RESULTS[:6], RESULTS[7])] == [False] * 7
 
 
 def test_without_positions_there_is_no_map() -> None:

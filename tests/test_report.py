@@ -162,7 +162,9 @@ def test_a_failure_shows_the_first_right_hit_with_its_rank() -> None:
     query = Photo(PurePosixPath("q.jpg"), "query", "a")
 
     def shown(*ranks: int, first_right: Hit | None = None) -> list[tuple[int, Hit | None, bool]]:
-        result = QueryResult(query, False, hits, np.array(ranks, dtype=np.int64), 0.9, "b", "", first_right)
+        right = tuple(rank in ranks for rank in range(1, 11))
+        first = np.array(ranks, dtype=np.int64)
+        result = QueryResult(query, False, hits, right, first, 0.9, "b", right[0], "", first_right)
         return [(item.rank, item.hit, item.right) for item in _hits(result)]
 
     best = [(rank, hits[rank - 1], False) for rank in range(1, 6)]

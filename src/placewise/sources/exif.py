@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from placewise import images
 from placewise.core import Photo, Position, Split
 from placewise.errors import ImageError
 
@@ -22,6 +21,8 @@ def photos(folder: Path, splits: Mapping[PurePosixPath, Split]) -> tuple[Photo, 
 
 def where_and_when(path: Path) -> tuple[Position | None, str]:
     """The position and the time of one photo; None and an empty text where they are absent or damaged."""
+    from placewise import images  # who reads a table needs no decoder
+
     try:
         facts = images.read_facts(path)
     except ImageError:  # the doctor will say what is wrong with it
