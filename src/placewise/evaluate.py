@@ -18,6 +18,7 @@ from placewise.embed import Embedded, Failure, embed_all
 from placewise.errors import EvaluationError, OptionError
 from placewise.evaluation import HITS, Evaluation, QueryResult, results_of, save_answers
 from placewise.files import check_output
+from placewise.fitting import fit_model
 from placewise.metrics import OpenSetCounts
 from placewise.openset import (
     DEFAULT_AIM,
@@ -69,7 +70,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
 
     Args:
         source: a gallery and queries, and what the protocol needs to know of them.
-        embedder: the model.
+        embedder: the model; one that learns from photos learns from the gallery's.
         protocol: what counts as right, or its spelling.
         tau: a fixed threshold on the best similarity, or what the gallery is to achieve by calibrating itself, which
             it can where the protocol goes by labels; elsewhere nothing is decided without a fixed tau.
@@ -90,6 +91,8 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     _check_rows(source)
     wanted = truth_of(protocol, source)
     watch = _Stopwatch()
+    embedder, cache = _fitted(embedder, source, wanted, cache, on_progress)
+    watch.lap("fit")
     gallery = embed_all(source, wanted.gallery, embedder, cache=cache, on_progress=_stage("gallery", on_progress))
     watch.lap("embed_gallery")
     queries = (
@@ -115,6 +118,14 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     )
     watch.lap("score")
     return evaluation
+
+
+def _fitted(
+    embedder: Embedder, source: Source, wanted: Truth, cache: Cache | None, on_progress: Progress | None
+) -> tuple[Embedder, Cache | None]:
+    """The model, fitted on the gallery's photos if it has to be, never on queries; and its cache."""
+    fitted = fit_model(embedder, source, wanted.gallery, on_progress=_stage("learning", on_progress))
+    return fitted, cache.of(fitted) if cache else None
 
 
 class _Run(NamedTuple):

@@ -11,6 +11,7 @@ from placewise import housekeeping
 from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration, staleness
 from placewise.core import Source
 from placewise.errors import CalibrationError, GalleryError
+from placewise.fitting import fitted_as, vocabulary_of
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
@@ -83,7 +84,8 @@ class Gallery:
 
         Args:
             path: the file.
-            embedder: the model; the default one if None.
+            embedder: the model; the default one if None. One that learns from photos must be fitted for a new file,
+                see `placewise.fit_model`, and is read from one that is there.
             storage: how a new gallery keeps embeddings, ``float32`` (if None) or ``float16``, half as large.
             thumbnails: whether photos that are added from now on keep a thumbnail; None leaves it as it is.
             tau: as for `open`.
@@ -93,8 +95,9 @@ class Gallery:
             ModelMismatchError: if it holds another model's embeddings.
             GalleryError: if it cannot be opened or made.
         """
-        embedder = embedder or load_model()
-        file = GalleryFile.open_for(path, embedder.card, storage=storage, thumbnails=thumbnails)
+        embedder = fitted_as(embedder or load_model(), path)
+        vocabulary = vocabulary_of(embedder)
+        file = GalleryFile.open_for(path, embedder.card, storage=storage, thumbnails=thumbnails, vocabulary=vocabulary)
         return cls(file, embedder, tau=tau, searcher=searcher)
 
     @property
@@ -278,7 +281,7 @@ class Gallery:
 
     def _model(self) -> Embedder:
         with self._lock:
-            self._embedder = self._embedder or load_model_of(self.card)
+            self._embedder = self._embedder or load_model_of(self.card, vocabulary=self._file.vocabulary)
             return self._embedder
 
     def _ready(self) -> Locator:
