@@ -193,6 +193,17 @@ def test_short_rows_keep_cosines_outside_the_directions_nearly() -> None:
     assert not projection.project(np.zeros(20480, np.float32)).any()
 
 
+@pytest.mark.parametrize("shape", [(3, 64), (345, 512)])
+def test_a_vocabulary_that_fits_no_embedding_is_one_line(shape: tuple[int, int]) -> None:
+    """Whoever made the file, rows that cannot be folded and directions that find no room are refused."""
+    with pytest.raises(ModelError) as caught:
+        Projection(np.zeros(shape, np.float16), 600)
+    assert str(caught.value) == (
+        f"a vocabulary must have at most 344 directions of a multiple of 256 values, got {shape[0]} of {shape[1]}; "
+        f"restore a copy of the gallery or make it anew"
+    )
+
+
 def test_directions_are_orthonormal_and_no_more_than_asked_for() -> None:
     """Doubled rows bring no second direction; of many the longest are kept."""
     rows = unit_rows(6, 512)
@@ -383,6 +394,17 @@ def test_a_damaged_vocabulary_is_refused_and_found(made: Path, tmp_path: Path) -
     )
     with GalleryFile.open(made) as file, pytest.raises(ModelError, match=r"got none; restore a copy"):
         load_model_of(file.card)
+
+
+def test_a_card_that_was_changed_is_refused(made: Path, tmp_path: Path) -> None:
+    """Another input or dimension on the card of a gallery is another model, whatever the vocabulary says."""
+    changed = Path(shutil.copy(made, tmp_path / "changed.gallery"))
+    with sqlite3.connect(changed) as db:
+        db.execute("UPDATE meta SET value = replace(value, '\"resize\": 384', '\"resize\": 90000') WHERE key = 'card'")
+    db.close()
+
+    with Gallery.open(changed) as gallery, pytest.raises(ModelMismatchError, match=r"90000 px whole, vlad"):
+        gallery.locate(made)
 
 
 def test_a_gallery_cannot_begin_without_a_vocabulary(tmp_path: Path, fitted: Embedder) -> None:

@@ -122,7 +122,9 @@ def load_model_of(
     """
     if card.architecture == VLAD and name in {"", VLAD}:
         _check_vlad(Look(), weights, card.precision, device)
-        return _vlad(card, _checked_vocabulary(card, vocabulary))
+        _check_choices(card.precision, card.decode, device)
+        own = dataclasses.replace(find_card(VLAD), decode=card.decode)  # the gallery's may be anybody's
+        return _vlad(own, _checked_vocabulary(card, vocabulary))
     published = MODELS.get(card.name)
     if not name and not weights and published and card.source != published.source:
         weights = card.source  # a file that the user named
@@ -153,7 +155,7 @@ def _checked_vocabulary(card: ModelCard, vocabulary: bytes | None) -> bytes:
     if vocabulary is None or digest != card.weights_sha256:
         got = "none" if vocabulary is None else f"one with the SHA-256 {digest[:8]}…"
         message = (
-            f"{card.name} must have the vocabulary that its gallery was made with, {card.weights_sha256[:8]}…, "
+            f"{VLAD} must have the vocabulary that its gallery was made with, {str(card.weights_sha256)[:8]}…, "
             f"got {got}; restore a copy of the gallery or make it anew"
         )
         raise ModelError(message)

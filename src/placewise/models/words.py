@@ -167,7 +167,17 @@ class Projection:
     """Long rows → short ones whose inner products are nearly the same, and exactly so along the directions."""
 
     def __init__(self, directions: NDArray[np.float16], dim: int) -> None:
-        """Keep them in float32. Rows become ``dim`` values, of which `FOLD` are for what is outside of them."""
+        """Keep them in float32. Rows become ``dim`` values, of which `FOLD` are for what is outside of them.
+
+        Raises:
+            ModelError: if there are too many directions, or rows cannot be folded.
+        """
+        if len(directions) > dim - FOLD or directions.shape[1] % FOLD:
+            message = (
+                f"a vocabulary must have at most {dim - FOLD} directions of a multiple of {FOLD} values, got "
+                f"{len(directions)} of {directions.shape[1]}; restore a copy of the gallery or make it anew"
+            )
+            raise ModelError(message)
         self._directions = directions.astype(np.float32)
         self._signs = _signs(directions.shape[1])
         self._dim = dim
