@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -534,6 +537,29 @@ def test_other_models_are_left_as_they_are(source: Source, tmp_path: Path) -> No
 
     assert fit_model(fitted_already, source) is fitted_already
     assert fitted_as(fitted_already, tmp_path / "g") is fitted_already
+
+
+def test_the_commands_learn_once_and_answer(source: Source, tmp_path: Path) -> None:
+    """The first index learns, the second finds nothing to do, locate needs the file only; nine photos are one line."""
+    rows = [f"{source.file(photo).relative_to(source.root)},{photo.place},{photo.split}" for photo in source.photos]
+    for name, some in (("all", rows), ("few", rows[:9])):
+        (source.root / f"{name}.csv").write_text("\n".join(["path,place,split", *some]), encoding="utf-8")
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "placewise", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+
+    gallery, options = tmp_path / "g", ("--model", "vlad", "--no-cache", "--json")
+    first = run("index", source.root / "all.csv", "--gallery", gallery, *options)
+    again = run("index", source.root / "all.csv", "--gallery", gallery, *options)
+    located = run("locate", source.root / "p1" / "3.png", "--gallery", gallery, "--tau", 0.02, "--json")
+    few = run("index", source.root / "few.csv", "--gallery", tmp_path / "h", *options)
+
+    assert (json.loads(first.stdout)["added"], json.loads(again.stdout)["unchanged"]) == (12, 12)
+    assert json.loads(located.stdout)[0]["place"] == "place 1"
+    assert few.returncode == 2
+    assert few.stderr.startswith("error: vlad must learn from at least 10 readable photos with texture, got 7; add")
+    assert not (tmp_path / "h").exists()
 
 
 def test_real_places_are_found(photos_root: Path) -> None:
