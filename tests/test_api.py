@@ -60,6 +60,7 @@ def test_the_public_names_are_these() -> None:
         "evaluate_source",
         "examine",
         "export_npz",
+        "fit_model",
         "import_npz",
         "index_source",
         "load_model",

@@ -287,6 +287,7 @@ def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, t
         (["evaluate", tiny_dataset, "--answers", "."], "must be new or end in .jsonl"),
         (["validate", tiny_dataset, "--min-side", "-5"], "'--min-side'"),
         (["models", "pull", "resnet51"], "did you mean resnet50?"),
+        (["models", "pull", "vlad"], "type 'placewise index SOURCE --gallery FILE --model vlad'"),
         (["locat", photo], "No such command 'locat'"),
     ]
     for arguments, words in cases:
@@ -399,12 +400,13 @@ def test_the_index_for_fast_search(landmarks: Path, tmp_path: Path) -> None:
 
 
 def test_models_are_listed_with_what_is_installed() -> None:
-    """Only the default model is installed with the package; every model has a line with size, check and licence."""
+    """Only the default model and the one that needs no weights are installed; each has a line with size and check."""
     rows = json.loads(placewise("models", "list", "--json").stdout)
     head, *lines = placewise("models").stdout.splitlines()
 
-    assert [row["name"] for row in rows if row["installed"]] == ["efficientnet-lite0"]
-    assert {row["check"] for row in rows} == {"published prefix", "recorded at first pull"}
+    assert [row["name"] for row in rows if row["installed"]] == ["efficientnet-lite0", "vlad"]
+    checks = {"published prefix", "recorded at first pull", "learned by each gallery"}
+    assert {row["check"] for row in rows} == checks
     assert head.split() == ["model", "dim", "size", "installed", "check", "licence"]
     assert [line.split()[0] for line in lines] == [row["name"] for row in rows]
     (line,) = (line for line in lines if line.startswith("resnet50 "))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from placewise.evaluate import evaluate_source
     from placewise.evaluation import Evaluation
     from placewise.findings_report import write_findings
+    from placewise.fitting import fit_model
     from placewise.gallery import Gallery
     from placewise.gallery_file import GalleryFile
     from placewise.indexing import index_source
@@ -58,6 +59,7 @@ _HOME = {
     "evaluate_source": "evaluate",
     "examine": "doctor",
     "export_npz": "archive",
+    "fit_model": "fitting",
     "import_npz": "archive",
     "index_source": "indexing",
     "load_model": "models",
@@ -107,6 +109,7 @@ __all__ = [
     "evaluate_source",
     "examine",
     "export_npz",
+    "fit_model",
     "import_npz",
     "index_source",
     "load_model",

@@ -21,6 +21,7 @@ from placewise.checking import features_of, features_of_all
 from placewise.embed import Embedded, embed_all
 from placewise.errors import EvaluationError
 from placewise.files import write_atomically
+from placewise.fitting import fit_model
 from placewise.in_memory import MemoryGallery, Verified
 from placewise.openset import DEFAULT_AIM
 from placewise.presets import PRESETS
@@ -168,7 +169,9 @@ class _Bench:
 
     def run(self, run: _Run) -> tuple[Scores, Row]:
         """Rank and score; the row has no gains yet."""
-        embedder = self._embedders.setdefault(run.look, self._load(run.look))
+        if run.look not in self._embedders:
+            self._embedders[run.look] = fit_model(self._load(run.look), self._source, self._truth.gallery)
+        embedder = self._embedders[run.look]
         gallery, queries = self._embedded(run.look, embedder)
         step = run.stack.step(Verify)
         verified = self._features() if step else Verified()

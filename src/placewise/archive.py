@@ -36,15 +36,17 @@ def export_npz(gallery: GalleryFile, path: Path) -> int:
 
     Arrays: ``embeddings`` ``(N, dim)`` float32, ``paths`` ``(N,)`` str, ``places`` ``(N,)`` str (empty where
     unknown), ``positions`` ``(N, 3)`` float64 (lat, lon, heading; NaN where unknown), ``sequences`` ``(N,)`` str,
-    ``frames`` ``(N,)`` int64 (-1 where unknown), ``card`` a JSON text. None needs pickle to be read.
+    ``frames`` ``(N,)`` int64 (-1 where unknown), ``card`` a JSON text, ``vocabulary`` ``(B,)`` uint8 where the model
+    learned from photos. None needs pickle to be read.
 
     Raises:
         OptionError: if the file cannot be written, or would replace one that is no ``.npz``.
     """
     check_output(path, ".npz")
-    contents = gallery.contents()
+    contents, vocabulary = gallery.contents(), gallery.vocabulary
     photos = contents.photos
     buffer = io.BytesIO()
+    learned = {} if vocabulary is None else {"vocabulary": np.frombuffer(vocabulary, np.uint8)}
     np.savez(
         buffer,
         embeddings=contents.embeddings,
@@ -54,6 +56,7 @@ def export_npz(gallery: GalleryFile, path: Path) -> int:
         sequences=np.array([photo.sequence or "" for photo in photos], dtype=str),
         frames=np.array([-1 if photo.frame is None else photo.frame for photo in photos], dtype=np.int64),
         card=np.array(card_to_json(gallery.card)),
+        **learned,  # type: ignore[arg-type]  # allow_pickle is no array
     )
     write_atomically(path, buffer.getvalue())
     return len(photos)
@@ -80,7 +83,8 @@ def import_npz(path: Path, gallery_path: Path, *, card: ModelCard | None = None)
         raise GalleryError(message)
     photos, embeddings = _rows(arrays, path)
     check_embeddings(embeddings, (len(photos), card.dim))
-    with GalleryFile.open_for(gallery_path, card) as gallery:
+    vocabulary = arrays["vocabulary"].tobytes() if "vocabulary" in arrays else None
+    with GalleryFile.open_for(gallery_path, card, vocabulary=vocabulary) as gallery:
         gallery.upsert(photos, embeddings)
     return len(photos)
 

@@ -6,6 +6,7 @@ photo or model can therefore not bring back a stale vector.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -48,6 +49,13 @@ class Cache:
         self._store = Store(path, _FORMAT, create=True)
         self._model = f"{embedder.card.fingerprint}/{embedder.variant}"
         self._dim = embedder.card.dim
+
+    def of(self, embedder: Embedder) -> Self:
+        """The embeddings of another model in the same open file."""
+        other = copy.copy(self)
+        other._model = f"{embedder.card.fingerprint}/{embedder.variant}"  # noqa: SLF001  # a copy of this one
+        other._dim = embedder.card.dim  # noqa: SLF001  # likewise
+        return other
 
     def get(self, content: bytes) -> Embeddings | None:
         """The embedding of the file with this SHA-256 digest, ``(dim,)``, or None."""

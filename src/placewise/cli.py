@@ -321,12 +321,15 @@ def index(
     Example: placewise index photos/manifest.csv --gallery city.gallery
     """
     from placewise import show
+    from placewise.fitting import fit_model, fitted_as
     from placewise.gallery import Gallery, preset_of
     from placewise.presets import find_preset, look_for
 
     rows = _read(source, columns)
     chosen = find_preset(preset or preset_of(gallery_path))
-    embedder = _load(model, weights, precision, decode, device, look_for(model, chosen, look))
+    embedder = fitted_as(_load(model, weights, precision, decode, device, look_for(model, chosen, look)), gallery_path)
+    with _progress() as progress:
+        embedder = fit_model(embedder, rows, on_progress=progress.stage("learning"))
     with (
         _cache(embedder, cache_path, no_cache=no_cache) as cache,
         Gallery.open_for(
@@ -397,7 +400,13 @@ def locate(
 
     among = Filter(places=places, box=box, sequences=sequences) if places or box or sequences else None
     with GalleryFile.open(gallery_path) as opened:
-        embedder = load_model_of(opened.card, name=model or "", weights=weights, device=device)  # type: ignore[arg-type]
+        embedder = load_model_of(
+            opened.card,
+            name=model or "",
+            weights=weights,
+            device=device,  # type: ignore[arg-type]  # click has checked it
+            vocabulary=opened.vocabulary,
+        )
         locator = Locator(opened, embedder, tau="calibrated" if tau is None else tau, searcher=search)
         answers, failures = locator.locate_many(photos, k=k, among=among)
         caution = locator.caution
@@ -749,10 +758,12 @@ def models_pull(name: str) -> None:
     from placewise import show
     from placewise.folders import models_folder
     from placewise.models import find_card, installed_weights
+    from placewise.models.cards import check_has_weights
     from placewise.models.digests import check_of
     from placewise.models.download import pull, verify
 
     card = find_card(name)
+    check_has_weights(card)
     path = installed_weights(card)
     if path is None:
         click.echo(f"{card.source}: {show.megabytes(card.size_bytes)}, licence: {card.licence}", err=True)

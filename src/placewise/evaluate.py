@@ -20,6 +20,7 @@ from placewise.embed import Embedded, Failure, embed_all
 from placewise.errors import EvaluationError, OptionError
 from placewise.evaluation import HITS, Evaluation, QueryResult, results_of, save_answers
 from placewise.files import check_output
+from placewise.fitting import fit_model
 from placewise.in_memory import MemoryGallery, Verified
 from placewise.metrics import OpenSetCounts
 from placewise.openset import (
@@ -74,7 +75,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
 
     Args:
         source: a gallery and queries, and what the protocol needs to know of them.
-        embedder: the model.
+        embedder: the model; one that learns from photos learns from the gallery's.
         protocol: what counts as right, or its spelling.
         tau: a fixed threshold on the best similarity, or what the gallery is to achieve by calibrating itself, which
             it can where the protocol goes by labels; elsewhere nothing is decided without a fixed tau.
@@ -101,6 +102,8 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     examination = doctor.examine(source, on_progress=_stage("validate", on_progress)) if examine else None
     if examine:
         watch.lap("validate")
+    embedder, cache = _fitted(embedder, source, wanted, cache, on_progress)
+    watch.lap("fit")
     gallery = embed_all(source, wanted.gallery, embedder, cache=cache, on_progress=_stage("gallery", on_progress))
     watch.lap("embed_gallery")
     queries = (
@@ -111,6 +114,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     watch.lap("embed_queries")
     truth = _still_whole(protocol, source, wanted, gallery, queries)
     if second is not None:
+        second = fit_model(second, source, gallery.photos, on_progress=_stage("learning", on_progress))
         gallery, queries = _with_second(source, second, gallery, queries, on_progress)
         watch.lap("embed_second")
     there = _features(stack, source, gallery.photos, _stage("features", on_progress))
@@ -134,6 +138,14 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     )
     watch.lap("score")
     return evaluation
+
+
+def _fitted(
+    embedder: Embedder, source: Source, wanted: Truth, cache: Cache | None, on_progress: Progress | None
+) -> tuple[Embedder, Cache | None]:
+    """The model, fitted on the gallery's photos if it has to be, never on queries; and its cache."""
+    fitted = fit_model(embedder, source, wanted.gallery, on_progress=_stage("learning", on_progress))
+    return fitted, cache.of(fitted) if cache else None
 
 
 class _Run(NamedTuple):

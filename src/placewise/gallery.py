@@ -11,6 +11,7 @@ from placewise import housekeeping
 from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration, staleness
 from placewise.core import Source
 from placewise.errors import CalibrationError, GalleryError
+from placewise.fitting import fitted_as, vocabulary_of
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
@@ -87,7 +88,8 @@ class Gallery:
 
         Args:
             path: the file.
-            embedder: the model; if None the default one, which sees photos as the preset says.
+            embedder: the model; if None the default one, which sees photos as the preset says. One that learns from
+                photos must be fitted for a new file, see `placewise.fit_model`, and is read from one that is there.
             preset: how hits are ranked from now on, a name of `presets.PRESETS`; None leaves it as it is, in a new
                 gallery by plain similarity. What was calibrated before must be calibrated again.
             storage: how a new gallery keeps embeddings, ``float32`` (if None) or ``float16``, half as large.
@@ -102,8 +104,9 @@ class Gallery:
             GalleryError: if it cannot be opened or made.
         """
         chosen = find_preset(preset) if preset else None
-        embedder = embedder or load_model(look=chosen.look if chosen else None)
-        file = GalleryFile.open_for(path, embedder.card, storage=storage, thumbnails=thumbnails)
+        embedder = fitted_as(embedder or load_model(look=chosen.look if chosen else None), path)
+        vocabulary = vocabulary_of(embedder)
+        file = GalleryFile.open_for(path, embedder.card, storage=storage, thumbnails=thumbnails, vocabulary=vocabulary)
         if chosen and (chosen.stack.steps or file.ranking):
             file.put_ranking(chosen.stack.to_json(), preset=chosen.name)
         verifies = chosen is not None and chosen.stack.step(Verify) is not None
@@ -291,7 +294,7 @@ class Gallery:
 
     def _model(self) -> Embedder:
         with self._lock:
-            self._embedder = self._embedder or load_model_of(self.card)
+            self._embedder = self._embedder or load_model_of(self.card, vocabulary=self._file.vocabulary)
             return self._embedder
 
     def _ready(self) -> Locator:

@@ -8,6 +8,7 @@ comparing ids. docs/gallery-format.md describes the tables.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import zlib
@@ -23,6 +24,7 @@ from placewise.core import FileState
 from placewise.errors import GalleryError, ModelMismatchError, OptionError
 from placewise.features import KIND as FEATURES
 from placewise.gallery_schema import GALLERY_FORMAT, card_from_json, card_to_json
+from placewise.models.cards import VLAD
 from placewise.photo_table import COLUMNS, PhotoTable, row_of
 from placewise.store import Store
 
@@ -112,7 +114,13 @@ class GalleryFile:
 
     @classmethod
     def open_for(
-        cls, path: Path | str, card: ModelCard, *, storage: Storage | None = None, thumbnails: bool | None = None
+        cls,
+        path: Path | str,
+        card: ModelCard,
+        *,
+        storage: Storage | None = None,
+        thumbnails: bool | None = None,
+        vocabulary: bytes | None = None,
     ) -> Self:
         """Open a gallery for writing embeddings of the model ``card``; make it where it is not there.
 
@@ -121,6 +129,7 @@ class GalleryFile:
             card: the model.
             storage: how a new gallery keeps embeddings (float32 if None); an existing one must agree.
             thumbnails: whether photos that are indexed from now on keep a thumbnail; None leaves it as it is.
+            vocabulary: what the model has learned from photos, for a new gallery to keep.
 
         Raises:
             GalleryError: if it cannot be opened or made.
@@ -133,7 +142,12 @@ class GalleryFile:
         store = Store(Path(path), GALLERY_FORMAT, create=True)
         try:
             if _stored_card(store) is None:
-                rows = [("card", card_to_json(card)), ("storage", storage or "float32")]
+                _check_learned(path, card, vocabulary)
+                rows: list[tuple[str, str | bytes]] = [
+                    ("card", card_to_json(card)),
+                    ("storage", storage or "float32"),
+                    *([("vocabulary", vocabulary)] if vocabulary is not None else []),
+                ]
                 with store.transaction():  # or ignore: another process may be making the gallery too
                     store.execute_many("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
             gallery = cls(store, _stored_card(store) or card)
@@ -187,6 +201,12 @@ class GalleryFile:
     def preset(self) -> str:
         """The name of the preset that the ranking came with; empty where it came with none."""
         return self._setting("preset") or ""
+
+    @property
+    def vocabulary(self) -> bytes | None:
+        """What its model has learned from photos, where the model is such a one; the card tells the digest."""
+        rows = self.store.execute("SELECT value FROM meta WHERE key = 'vocabulary'")
+        return bytes(rows[0][0]) if rows and isinstance(rows[0][0], bytes) else None
 
     def check_model(self, card: ModelCard) -> None:
         """Refuse a model whose embeddings cannot be compared with the stored ones.
@@ -558,6 +578,18 @@ class GalleryFile:
 def _stored_card(store: Store) -> ModelCard | None:
     rows = store.execute("SELECT value FROM meta WHERE key = 'card'")
     return card_from_json(str(rows[0][0]), store.path) if rows else None
+
+
+def _check_learned(path: Path | str, card: ModelCard, vocabulary: bytes | None) -> None:
+    """Refuse to begin a gallery that could not be asked: what its model has learned must come with it."""
+    if card.architecture != VLAD or hashlib.sha256(vocabulary or b"").hexdigest() == card.weights_sha256:
+        return
+    got = "none" if vocabulary is None else "another"
+    message = (
+        f"gallery {path} must begin with the vocabulary that {card.name} has learned, got {got}; "
+        f"begin it with 'placewise index' or fit the model before"
+    )
+    raise GalleryError(message)
 
 
 def _described(card: ModelCard) -> str:

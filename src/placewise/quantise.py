@@ -96,8 +96,11 @@ def quantise_model(
         ModelError: if NNCF is not installed or cannot quantise the model.
     """
     from placewise import models
+    from placewise.models.cards import check_has_weights
     from placewise.models.int8 import quantise_graph
 
+    if name in models.MODELS:
+        check_has_weights(models.MODELS[name])
     sample = _sample(source.of("gallery"), photos)
     exact = models.load_model(name, weights=weights, precision="float32", device="cpu")
     inputs, failures = _read(source, sample, exact, on_progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from placewise.columns import embedded, share, table
+from placewise.models.cards import VLAD
 from placewise.models.digests import check_of
 from placewise.openset.evidence import EVIDENCE
 from placewise.show_scores import contest_text, evaluation_text
@@ -35,10 +36,14 @@ def model_json(card: ModelCard, weights: Path | None) -> dict[str, object]:
         "licence": card.licence,
         "size_bytes": card.size_bytes,
         "source": card.source,
-        "installed": weights is not None,
+        "installed": weights is not None or card.architecture == VLAD,
         "weights": str(weights) if weights else None,
-        "check": check_of(card.weights_file),
+        "check": _check_of(card),
     }
+
+
+def _check_of(card: ModelCard) -> str:
+    return "learned by each gallery" if card.architecture == VLAD else check_of(card.weights_file)
 
 
 def models_text(rows: Sequence[tuple[ModelCard, Path | None]]) -> str:
@@ -51,8 +56,8 @@ def models_text(rows: Sequence[tuple[ModelCard, Path | None]]) -> str:
                     card.name,
                     str(card.dim),
                     megabytes(card.size_bytes),
-                    "yes" if weights else "no",
-                    check_of(card.weights_file),
+                    "yes" if weights or card.architecture == VLAD else "no",
+                    _check_of(card),
                     card.licence,
                 )
                 for card, weights in rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from placewise.core import Views
 from placewise.errors import ModelError, OptionError, WeightsMissingError
 from placewise.files import write_atomically
 from placewise.folders import cache_folder, models_folder
-from placewise.models.cards import DEFAULT_MODEL, FOREIGN, MODELS, find_card, installed_weights
+from placewise.models.cards import DEFAULT_MODEL, FOREIGN, MODELS, VLAD, check_has_weights, find_card, installed_weights
 from placewise.models.looks import Look, card_seen_like, card_with_look, pooling_power
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def load_model(  # noqa: PLR0913  # each is a choice that a user makes
     """Make a model ready to embed. Touches no network.
 
     Args:
-        name: a name of `MODELS`, or the path of an ``.onnx`` file with a card (``.toml``) beside it.
+        name: a name of `MODELS`, or the path of an ``.onnx`` file with a card (``.toml``) beside it. ``vlad`` must be
+            fitted before it embeds; see `placewise.fit_model`.
         look: how photos are looked at, where that is not as the model's card says.
         weights: a file of the model's architecture to use instead of the published one.
         precision: ``auto`` lets the processor use bfloat16 where it has it in hardware; ``float32`` does not; ``int8``
@@ -54,6 +56,9 @@ def load_model(  # noqa: PLR0913  # each is a choice that a user makes
         CardError: if the card beside an ``.onnx`` file is missing, wrong or another graph's.
     """
     _check_choices(precision, decode, device)
+    if name == VLAD:
+        _check_vlad(look or Look(), weights, precision, device)
+        return _vlad(dataclasses.replace(find_card(VLAD), decode=decode), None)
     card, path = card_and_weights(str(name), weights)
     seen = card_with_look(card, look or Look())
     if precision == "int8" and (seen.input, seen.pooling) != (card.input, card.pooling):
@@ -96,7 +101,12 @@ def _loaded(card: ModelCard, path: Path, device: str, quantised: str) -> Embedde
 
 
 def load_model_of(
-    card: ModelCard, *, name: str = "", weights: Path | str | None = None, device: Device = "auto"
+    card: ModelCard,
+    *,
+    name: str = "",
+    weights: Path | str | None = None,
+    device: Device = "auto",
+    vocabulary: bytes | None = None,
 ) -> Embedder:
     """Make the model ready that a gallery was made with; it looks at photos as it did then.
 
@@ -105,7 +115,16 @@ def load_model_of(
         name: another name or path of the model, where it has moved.
         weights: another path of the weights, where they have moved.
         device: as for `load_model`.
+        vocabulary: what the model learned from the gallery's photos, as the gallery keeps it; None for other models.
+
+    Raises:
+        ModelError: if the model, or its vocabulary, is not there or damaged.
     """
+    if card.architecture == VLAD and name in {"", VLAD}:
+        _check_vlad(Look(), weights, card.precision, device)
+        _check_choices(card.precision, card.decode, device)
+        own = dataclasses.replace(find_card(VLAD), decode=card.decode)  # the gallery's may be anybody's
+        return _vlad(own, _checked_vocabulary(card, vocabulary))
     published = MODELS.get(card.name)
     if not name and not weights and published and card.source != published.source:
         weights = card.source  # a file that the user named
@@ -113,6 +132,34 @@ def load_model_of(
     own, path = card_and_weights(name or (card.name if published else card.source), weights)
     own = dataclasses.replace(card_seen_like(own, card), precision=card.precision, decode=card.decode)
     return _loaded(own, path, device, card.quantised)
+
+
+def _vlad(card: ModelCard, vocabulary: bytes | None) -> Embedder:
+    from placewise.models.vlad import VladEmbedder
+
+    return VladEmbedder(card, vocabulary)
+
+
+def _check_vlad(look: Look, weights: Path | str | None, precision: str, device: str) -> None:
+    """Refuse what makes no difference to the model that is learned from photos."""
+    given = {"look": look != Look(), "weights": weights, "precision": precision != "auto", "device": device == "cuda"}
+    names = " and ".join(name for name, value in given.items() if value)
+    if names:
+        message = f"{names} must be left out for {VLAD}, which is learned from the gallery's photos; leave it out"
+        raise OptionError(message)
+
+
+def _checked_vocabulary(card: ModelCard, vocabulary: bytes | None) -> bytes:
+    """The bytes that the card tells the digest of."""
+    digest = hashlib.sha256(vocabulary or b"").hexdigest()
+    if vocabulary is None or digest != card.weights_sha256:
+        got = "none" if vocabulary is None else f"one with the SHA-256 {digest[:8]}…"
+        message = (
+            f"{VLAD} must have the vocabulary that its gallery was made with, {str(card.weights_sha256)[:8]}…, "
+            f"got {got}; restore a copy of the gallery or make it anew"
+        )
+        raise ModelError(message)
+    return vocabulary
 
 
 def _quantised(card: ModelCard, digest: str) -> tuple[ModelCard, Path]:
@@ -143,6 +190,7 @@ def card_and_weights(name: str, weights: Path | str | None) -> tuple[ModelCard, 
             raise OptionError(message)
         return _card_of_file(Path(name)), Path(name)
     card = find_card(name)
+    check_has_weights(card)
     if weights is not None:
         path = Path(weights)
         own = {

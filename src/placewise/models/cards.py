@@ -21,6 +21,9 @@ DEFAULT_MODEL = "efficientnet-lite0"
 FOREIGN = "onnx"
 """The architecture of a graph that somebody else made, which `placewise.models.foreign` wraps."""
 
+VLAD = "vlad"
+"""The architecture of the model without weights, which `placewise.models.vlad` learns from a gallery's photos."""
+
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
@@ -164,8 +167,20 @@ _ENCODERS = (
     ),
 )
 
+_VLAD = ModelCard(
+    name="vlad",
+    architecture=VLAD,
+    dim=1024,
+    input=InputRule(384, None, "bilinear", mean=(0.0,) * 3, std=(1.0,) * 3),
+    pooling="vlad",
+    weights_file="",
+    source="the gallery's photos",
+    licence="Apache-2.0; learned from your own photos",
+    size_bytes=None,
+)
+
 MODELS: Mapping[str, ModelCard] = MappingProxyType(
-    {card.name: card for card in (_LITE0, *_TORCHVISION, *_PLACES, *_ENCODERS)}
+    {card.name: card for card in (_LITE0, *_TORCHVISION, *_PLACES, *_ENCODERS, _VLAD)}
 )
 """Every model by name. Adding one is adding a card; an architecture is a recipe in `placewise.models.graphs`."""
 
@@ -189,8 +204,24 @@ def _meant(name: str) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def check_has_weights(card: ModelCard) -> None:
+    """Refuse the model that has none.
+
+    Raises:
+        OptionError: if it is learned from photos.
+    """
+    if card.architecture == VLAD:
+        message = (
+            f"a model with weights must be named here, got {card.name}, which is learned from a gallery's photos; "
+            f"type 'placewise index SOURCE --gallery FILE --model {card.name}'"
+        )
+        raise OptionError(message)
+
+
 def installed_weights(card: ModelCard) -> Path | None:
     """The card's weights on this machine, or None. Looks at file names only, reads nothing."""
+    if card.architecture == VLAD:
+        return None
     if card.source.startswith("package:"):
         package, _, folder = card.source.removeprefix("package:").partition("/")
         spec = find_spec(package)
