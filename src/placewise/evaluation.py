@@ -124,7 +124,8 @@ class Evaluation:
     @property
     def values(self) -> dict[str, float]:
         """Every metric by its name; those of decisions only where there are any."""
-        return {**self.scores.values, **({"ece": self.open_set["ece"]} if "ece" in self.open_set else {})}
+        ece = {"ece": self.open_set["ece"]} if "ece" in self.open_set else {}
+        return {**self.scores.values, **self.retrieval, **ece}
 
     @property
     def photos(self) -> int:
