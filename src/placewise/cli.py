@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from placewise.cli_serve import keys, serve
 from placewise.errors import OptionError, PlacewiseError
 
 if TYPE_CHECKING:
@@ -977,6 +978,12 @@ def _note(caution: str) -> None:
 def _complain(failures: Sequence[Failure]) -> None:
     for failure in failures:
         click.echo(f"left out: {failure.photo.path}: {failure.reason}", err=True)
+
+
+# ---- the service, in a module of its own -----------------------------------------------------------------------------
+
+app.add_command(serve)
+app.add_command(keys)
 
 
 # ---- the one place where errors become exit codes --------------------------------------------------------------------
