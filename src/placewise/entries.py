@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from placewise import images
 from placewise.core import FileState, Photo, Position
-from placewise.errors import GalleryError, OptionError
+from placewise.errors import GalleryError, NameTakenError, OptionError
 from placewise.indexing import THUMBNAIL_SIDE
 from placewise.photo_table import COLUMNS, photo_of
 
@@ -129,14 +129,15 @@ def add_photo(gallery: GalleryFile, photo: Photo, upload: Upload, embedding: Emb
         embedding: ``(dim,)``, of unit length.
 
     Raises:
-        GalleryError: if the path stands for another photo, or the file cannot be written.
+        NameTakenError: if the path stands for another photo.
+        GalleryError: if the file cannot be written.
     """
     path = str(photo.path)
     with gallery.batch():
         rows = gallery.store.execute("SELECT content FROM photos WHERE path = ?", (path,))
         if rows and rows[0][0] != upload.digest:
-            message = f"a path must stand for one photo, got another photo for {path}; remove that or give another name"
-            raise GalleryError(message)
+            message = f"a name must stand for one photo, got another photo for {path}; remove that or give another name"
+            raise NameTakenError(message)
         if not rows:
             state = FileState(upload.digest, thumbnail=upload.thumbnail)
             gallery.upsert([photo], embedding[None, :], [state])

@@ -53,6 +53,7 @@ def create_app(settings: Settings, desk: Desk) -> Envelope:
     app.add_exception_handler(PlacewiseError, problems.on_library_error)
     app.add_exception_handler(RequestValidationError, cast("Any", problems.on_invalid))
     app.add_exception_handler(HTTPException, cast("Any", problems.on_http_error))
+    app.add_exception_handler(Exception, problems.on_fault)
     app.openapi = _described(app)  # type: ignore[method-assign]  # as FastAPI's documentation says
     return Envelope(app, service.metrics)
 
@@ -75,11 +76,7 @@ async def _follow(service: State) -> None:
     while True:
         await asyncio.sleep(service.settings.reload_s)
         try:
-            if await asyncio.to_thread(service.desk.refresh):
-                service.metrics.reloads.inc()
-                logs.events.info("the gallery has changed and was taken in")
-            if await asyncio.to_thread(service.keys.renew):
-                logs.events.info("the keys have changed and were taken in")
+            await service.follow()
             service.trouble = ""
         except PlacewiseError as error:
             if str(error) != service.trouble:

@@ -95,11 +95,17 @@ class _InMemory(MultiPartParser):
 
     spool_max_size = 2**63 - 1
 
+    def close(self) -> None:
+        """Let go of what was read of a form that is refused."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
 
 async def _form(headers: Headers, stream: AsyncGenerator[bytes, None], most: int, allowed: tuple[str, ...]) -> Body:
     parser = _InMemory(headers, stream, max_files=most, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES)
     try:
         form = await parser.parse()
+        return Body(*await _sorted(form.multi_items(), allowed))
     except (MultiPartException, LookupError, ValueError) as error:
         reason = error.message if isinstance(error, MultiPartException) else "a damaged form"
         if "Too many files" in reason:
@@ -107,18 +113,25 @@ async def _form(headers: Headers, stream: AsyncGenerator[bytes, None], most: int
             raise Problem(413, "too_many", message) from error
         message = f"a body must be a form of at most {_MAX_FIELDS} fields, got: {reason}"
         raise Problem(400, "form", message) from error
+    finally:
+        parser.close()
+
+
+async def _sorted(
+    items: list[tuple[str, UploadFile | str]], allowed: tuple[str, ...]
+) -> tuple[tuple[tuple[str, bytes], ...], dict[str, str]]:
+    """The photos and the fields of a form."""
     photos, fields = [], {}
-    for name, value in form.multi_items():
+    for name, value in items:
         if isinstance(value, UploadFile) and name == "image":
             photos.append((_shown(value.filename or ""), await value.read()))
-            await value.close()
         elif isinstance(value, str) and name in allowed and name not in fields:
             fields[name] = value
         else:
             known = " and ".join(("files named image", *allowed))
             message = f"a form must have {known}, each field once, got {_shown(name)!r}; curl -F image=@photo.jpg"
             raise Problem(422, "field", message)
-    return Body(_some(photos), fields)
+    return _some(photos), fields
 
 
 def _raw(data: bytes) -> Body:

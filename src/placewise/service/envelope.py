@@ -1,6 +1,6 @@
 """Around every request: an id, the headers that protect a browser, one line in the log, one count.
 
-It is the outermost layer: whatever goes wrong inside becomes a problem, and nothing of it reaches the client.
+It is the outermost layer: the causes of what goes wrong inside go to the log, and nothing of them to the client.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers, MutableHeaders
 
 from placewise.service import logs
-from placewise.service.problems import Problem, response_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -58,6 +57,7 @@ class _Exchange:
     status: int = 0
     received: int = 0
     is_read: bool = False
+    is_answered: bool = False
 
     async def receiving(self) -> Message:
         message = await self.receive()
@@ -76,6 +76,7 @@ class _Exchange:
             if await self._is_left_unread():
                 headers["Connection"] = "close"
         await self.send(message)
+        self.is_answered = message["type"] == "http.response.body" and not message.get("more_body", False)
 
     async def _is_left_unread(self) -> bool:
         """Whether a part of the body is never read, after a little of it was."""
@@ -107,14 +108,13 @@ class Envelope:
             scope = {**scope, "method": "GET"}
         given = Headers(scope=scope).get("x-request-id", "")
         exchange = _Exchange(scope, receive, send, given if _ID.fullmatch(given) else secrets.token_hex(8))
+        scope["placewise.request_id"] = exchange.id
         try:
             await self._app(scope, exchange.receiving, exchange.sending)
-        except Exception:
+        except Exception:  # it has been answered with a problem, unless an answer had begun
             logs.events.exception("a request failed", extra={"fields": {"request_id": exchange.id}})
-            if exchange.status:
+            if not exchange.is_answered:
                 raise
-            problem = Problem(500, "error", f"the service cannot answer this; its log says why under {exchange.id}")
-            await response_of(problem)(scope, exchange.receiving, exchange.sending)
         finally:
             self._note(exchange)
 

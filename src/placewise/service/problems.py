@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from placewise.errors import CalibrationError, GalleryError, ImageError, OptionError, PlacewiseError
+from placewise.errors import CalibrationError, GalleryError, ImageError, NameTakenError, OptionError, PlacewiseError
+from placewise.service import logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +75,8 @@ def problem_of(error: PlacewiseError) -> Problem:
         return Problem(422, "option", str(error))
     if isinstance(error, CalibrationError):
         return Problem(409, "calibration", str(error))
+    if isinstance(error, NameTakenError):
+        return Problem(409, "taken", str(error))
     if isinstance(error, GalleryError):  # its message names a path of this machine
         return busy("the gallery cannot be used at the moment; the log of the service says why", kind="gallery")
     return Problem(500, "error", "the service cannot answer this; its log says why")
@@ -94,12 +97,21 @@ def response_of(problem: Problem) -> Response:
 
 async def on_problem(_: Request, error: Exception) -> Response:
     """A refusal of this package."""
-    return response_of(error if isinstance(error, Problem) else Problem(500, "error", "the service cannot answer this"))
+    return response_of(cast("Problem", error))
 
 
 async def on_library_error(_: Request, error: Exception) -> Response:
-    """An error of the library."""
-    return response_of(problem_of(error if isinstance(error, PlacewiseError) else PlacewiseError()))
+    """An error of the library. What is no client's fault goes to the log."""
+    problem = problem_of(cast("PlacewiseError", error))
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logs.events.error("the library refuses", extra={"fields": {"reason": str(error)}})
+    return response_of(problem)
+
+
+async def on_fault(request: Request, _: Exception) -> Response:
+    """What nobody foresaw: a bug."""
+    number = request.scope.get("placewise.request_id", "")
+    return response_of(Problem(500, "error", f"the service cannot answer this; its log says why under {number}"))
 
 
 async def on_invalid(_: Request, error: RequestValidationError) -> Response:

@@ -99,6 +99,7 @@ def run(settings: Settings, *, on_start: Callable[[str], None]) -> None:
         PlacewiseError: if the gallery or its model cannot be used.
     """
     desk = Desk.open(settings.gallery, max_pixels=settings.max_pixels)
+    logs.configure()
     try:
         app = create_app(settings, desk)
         listening = listen(settings)
@@ -126,7 +127,6 @@ class _Server(uvicorn.Server):
 
 def configured(app: Any, settings: Settings) -> uvicorn.Config:
     """How uvicorn runs the application."""
-    logs.configure()
     return uvicorn.Config(
         app,
         http=partial(GuardedProtocol, limits=settings),  # type: ignore[arg-type]  # it is called like the class

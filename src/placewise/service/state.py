@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from placewise.machine import usable_cores
+from placewise.service import logs
 from placewise.service.batching import Batcher
 from placewise.service.keys import KeyRing
 from placewise.service.limits import Rates, Share
@@ -52,6 +53,7 @@ class State:
         self._batcher.sizes = self.metrics.batches.observe
         self._decoders = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._follower = ThreadPoolExecutor(1, thread_name_prefix="follow")
         self.trouble = ""
 
     async def decode(self, work: Callable[[bytes], T], data: bytes) -> T:
@@ -61,6 +63,19 @@ class State:
     async def write(self, work: Callable[[], T]) -> T:
         """Change the gallery, one after the other. What has begun is finished even if nobody waits for it."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    async def follow(self) -> None:
+        """Take in what other processes have written to the gallery and to the keys.
+
+        Raises:
+            PlacewiseError: if it cannot be taken in; then everything stays as it was.
+        """
+        loop = asyncio.get_running_loop()
+        if await loop.run_in_executor(self._follower, self.desk.refresh):
+            self.metrics.reloads.inc()
+            logs.events.info("the gallery has changed and was taken in")
+        if await loop.run_in_executor(self._follower, self.keys.renew):
+            logs.events.info("the keys have changed and were taken in")
 
     async def reply(self, data: bytes, question: Question | None) -> tuple[Query, Reply]:
         """Decode a photo, embed it together with others that came at the same time, and answer.
@@ -82,7 +97,8 @@ class State:
         await self._batcher.run()
 
     def close(self) -> None:
-        """Finish what is being written, and close the gallery."""
-        self._decoders.shutdown(cancel_futures=True)
+        """Finish what is being read and written, and close the gallery."""
+        for threads in (self._follower, self._decoders):
+            threads.shutdown(cancel_futures=True)
         self._writer.shutdown()
         self.desk.close()
