@@ -271,6 +271,33 @@ def test_what_another_process_writes_is_followed(
     assert place == "twin 7"
 
 
+def test_a_gallery_that_takes_its_place_is_followed(
+    served: Callable[..., str], tmp_path: Path, tiny_model: TinyModel, tiny_dataset: Path
+) -> None:
+    """Another file moved to the gallery's path is answered from and written to; one of another model is not taken."""
+    url, query, path = served(allow_anyone="write"), tiny_dataset.parent / "p0" / "3.png", tmp_path / "served.gallery"
+    row = tiny_model.infer([tiny_model.read(query.read_bytes())])
+    with GalleryFile.open_for(tmp_path / "new.gallery", tiny_model.card) as new:
+        new.upsert([Photo(PurePosixPath("other.png"), "gallery", "elsewhere")], row)
+    (tmp_path / "new.gallery").rename(path)
+    deadline = time.monotonic() + 10
+    while (place := ask(url, query).json()["answers"][0]["place"]) != "elsewhere" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    added = httpx.post(f"{url}/v1/photos", files={"image": query.read_bytes()}, data={"name": "a.png"})
+
+    assert place == "elsewhere"
+    assert added.status_code == 201
+    with GalleryFile.open(path) as gallery:
+        assert len(gallery) == 2
+    foreign = TinyModel("foreign")
+    GalleryFile.open_for(tmp_path / "foreign.gallery", foreign.card).close()
+    (tmp_path / "foreign.gallery").rename(path)
+    while httpx.get(f"{url}/readyz").status_code == 200 and time.monotonic() < deadline + 10:
+        time.sleep(0.02)
+    assert httpx.get(f"{url}/readyz").status_code == 503
+    assert ask(url, query).json()["answers"][0]["place"] == "elsewhere"
+
+
 def test_a_gallery_that_becomes_unreadable_makes_it_unready(served: Callable[..., str], tmp_path: Path) -> None:
     """When the file is damaged underneath, readiness says 503, the message names no path, and answers go on."""
     url = served()
@@ -369,6 +396,19 @@ def test_every_route_setting_and_kind_of_problem_is_documented() -> None:
         assert f"| `{option.opts[0]}` | `{option.envvar}` | {default}" in text, option.name
     for kind in set(re.findall(r'(?:Problem\(\d+, |kind=)"(\w+)"', code)):
         assert f"`{kind}`" in text, kind
+
+
+def test_the_python_client_of_the_documentation_works(
+    served: Callable[..., str], tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lines of docs/serving.md, run on a photo, print its place."""
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    script = text.partition("```python\n")[2].partition("```")[0].replace("http://127.0.0.1:8750", served())
+    photo = tmp_path / "where.jpg"
+    photo.write_bytes((tiny_dataset.parent / "p2" / "3.png").read_bytes())
+    exec(script.replace("where.jpg", str(photo)))  # noqa: S102  # our own document
+
+    assert "place 2" in capsys.readouterr().out
 
 
 def test_settings_and_flags_are_the_same() -> None:

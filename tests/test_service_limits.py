@@ -9,6 +9,7 @@ import json
 import logging
 import resource
 import socket
+import struct
 import threading
 import time
 import zlib
@@ -40,10 +41,12 @@ def kind_of(response: httpx.Response) -> tuple[int, str]:
 
 
 def png(size: tuple[int, int]) -> bytes:
-    """A black PNG: many pixels in few bytes."""
+    """A PNG that says it has so many pixels, in few bytes."""
     file = io.BytesIO()
-    PillowImage.new("1", size).save(file, "PNG")
-    return file.getvalue()
+    PillowImage.new("1", (8, 8)).save(file, "PNG")
+    data = file.getvalue()
+    header = data[12:16] + struct.pack(">II", *size) + data[24:29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
 def connect(url: str) -> socket.socket:
@@ -73,6 +76,33 @@ def test_a_body_that_is_too_large_is_refused_whatever_it_announces(served: Calla
     assert kind_of(httpx.post(f"{url}/v1/locate", content=chunks())) == (413, "too_large")
     files = [("image", (f"{n}.png", bytes(30_000))) for n in range(5)]
     assert kind_of(httpx.post(f"{url}/v1/locate", files=files)) == (413, "too_large")
+    assert httpx.get(f"{url}/healthz").status_code == 200
+
+
+def test_a_client_that_waits_for_leave_is_not_given_it_in_vain(served: Callable[..., str]) -> None:
+    """With Expect: 100-continue a body that would be too large is refused before it is sent."""
+    url = served(max_body_mb=0.1)
+    with connect(url) as connection:
+        head = b"POST /v1/locate HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n"
+        connection.sendall(head)
+        answer = read_all(connection)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_client_that_goes_away_is_no_fault(served: Callable[..., str], caplog: pytest.LogCaptureFixture) -> None:
+    """A connection that ends in the midst of a body leaves one line in the log and no traceback."""
+    url = served()
+    with caplog.at_level(logging.INFO, logger="placewise.service"):
+        with connect(url) as connection:
+            connection.sendall(b"POST /v1/locate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\nxx")
+            time.sleep(0.2)
+        deadline = time.monotonic() + 10
+        while not caplog.records and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    assert [(record.name, record.exc_info) for record in caplog.records] == [("placewise.service.access", None)]
     assert httpx.get(f"{url}/healthz").status_code == 200
 
 

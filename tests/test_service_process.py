@@ -91,6 +91,7 @@ def test_a_stop_under_load_loses_no_accepted_request(
     with ThreadPoolExecutor(16) as threads:
         asked = [threads.submit(ask) for _ in range(16)]
         waiting.wait()
+        assert httpx.post(f"{url}/v1/photos", files={"image": photo}, timeout=60).status_code == 201
         started.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         waiting.wait()
@@ -99,6 +100,7 @@ def test_a_stop_under_load_loses_no_accepted_request(
     assert statuses == [200] * 16
     assert started.wait(30) == 0
     assert [file.name for file in tmp_path.glob("city.gallery*")] == ["city.gallery"]
+    assert (tmp_path / "city.gallery").read_bytes()[18] == 1  # outside WAL: it opens in a read-only folder, too
     lines = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]  # every line is JSON
     assert sum(event["event"] == "request" and event["status"] == 200 for event in events) == 16

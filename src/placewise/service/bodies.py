@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from placewise.service.problems import Problem
 
@@ -50,7 +51,8 @@ async def read_body(request: Request, settings: Settings, memory: Share, *, fiel
         fields: the fields that a form may have beside ``image``.
 
     Raises:
-        Problem: 400 for no form, 408 if it takes too long, 413 if it is too large, 422 for other fields or none.
+        Problem: 400 for no form or a part of a body, 408 if it takes too long, 413 if it is too large, 422 for other
+            fields or none.
     """
     try:
         with _allowed(request, settings.max_body_bytes, memory) as stream:
@@ -58,6 +60,9 @@ async def read_body(request: Request, settings: Settings, memory: Share, *, fiel
                 if request.headers.get("content-type", "").lower().startswith("multipart/"):
                     return await _form(request.headers, stream, settings.max_images, fields)
                 return _raw(b"".join([chunk async for chunk in stream]))
+    except ClientDisconnect as error:  # nobody hears this, but the log does
+        message = "a body must arrive whole, got a part of it; send it again"
+        raise Problem(400, "cut", message) from error
     except TimeoutError as error:
         message = f"a body must arrive within {settings.upload_timeout_s:g} s, got a part of it; send it faster"
         raise Problem(408, "slow", message) from error

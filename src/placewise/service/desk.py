@@ -86,8 +86,10 @@ class Desk:
         self.file, self.embedder, self._max_pixels = file, embedder, max_pixels
         self._locator = Locator(file, embedder)
         self.caution = self._locator.caution
-        self._writer: GalleryFile | None = None
-        self._writing = threading.Lock()
+        self._writer: tuple[int, GalleryFile] | None = None
+        self._writing, self._refreshing = threading.Lock(), threading.Lock()
+        self._number = _file_number(file.path)
+        self._replaced: list[GalleryFile] = []
 
     @classmethod
     def open(cls, path: Path, *, max_pixels: int) -> Self:
@@ -151,10 +153,29 @@ class Desk:
         ]
 
     def refresh(self) -> bool:
-        """See what was written to the gallery since; returns whether anything was."""
-        changed = self._locator.refresh()
-        self.caution = self._locator.caution
+        """See what was written to the gallery since, or put in its place; returns whether anything was.
+
+        Raises:
+            PlacewiseError: if that cannot be used; then it goes on as it was.
+        """
+        with self._refreshing:
+            changed = self._reopen() if _file_number(self.file.path) != self._number else self._locator.refresh()
+            self.caution = self._locator.caution
         return changed
+
+    def _reopen(self) -> bool:
+        """Take the file that has come to the gallery's path. Threads may still read the one before: it stays open."""
+        number, file = _file_number(self.file.path), GalleryFile.open(self.file.path)
+        try:
+            locator = Locator(file, self.embedder)
+        except BaseException:
+            file.close()
+            raise
+        for old in self._replaced:
+            old.close()
+        self._replaced = [self.file]
+        self.file, self._locator, self._number = file, locator, number
+        return True
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
@@ -162,14 +183,14 @@ class Desk:
         """Add one photo; on return it is on the disk and is found. See `entries.add_photo`."""
         with self._writing:
             added = add_photo(self._own(), photo, upload, embedding)
-            self.refresh()
+        self.refresh()
         return added
 
     def remove(self, number: int) -> bool:
         """Remove the photo of this id; on return it is no longer found. See `entries.remove_photo`."""
         with self._writing:
             removed = remove_photo(self._own(), number)
-            self.refresh()
+        self.refresh()
         return removed
 
     def calibrate(self, false_accept_rate: float) -> Calibration:
@@ -177,16 +198,33 @@ class Desk:
         aim = Aim(false_accept_rate)
         with self._writing:
             calibration = calibrate_gallery(self._own(), aim=aim)
-            self.refresh()
+        self.refresh()
         return calibration
 
     def _own(self) -> GalleryFile:
-        self._writer = self._writer or GalleryFile.open(self.file.path)
-        return self._writer
+        """The connection that writes, to the file that is at the gallery's path now."""
+        number = _file_number(self.file.path)
+        if self._writer and self._writer[0] != number:
+            self._writer[1].close()
+            self._writer = None
+        if self._writer is None:
+            file = GalleryFile.open(self.file.path)
+            self._writer = (number, file)
+            file.check_model(self.embedder.card)
+        return self._writer[1]
 
     def close(self) -> None:
-        """Close the gallery; what is being written is finished first."""
-        with self._writing:
+        """Close the gallery, into one file; what is being written is finished first."""
+        with self._writing, self._refreshing:
+            for file in (*self._replaced, self.file):
+                file.close()
             if self._writer:
-                self._writer.close()
-        self.file.close()
+                self._writer[1].close()
+
+
+def _file_number(path: Path) -> int:
+    """What tells a file from another one that takes its place; 0 where there is none at the moment."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
