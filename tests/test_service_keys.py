@@ -125,14 +125,17 @@ def test_pages_of_other_sites_get_nothing_without_a_key(served: Callable[..., st
         ({"Host": "evil.example"}, "other_host"),
         ({"Sec-Fetch-Site": "cross-site"}, "other_site"),
         ({"Sec-Fetch-Site": "same-site"}, "other_site"),
+        ({"Origin": "https://evil.example"}, "other_site"),
+        ({"Origin": f"https://evil.example:{port}"}, "other_site"),
+        ({"Origin": "null"}, "other_site"),
     ):
         for method, path in (("GET", "/v1/gallery"), ("POST", "/v1/calibrate")):
             response = CLIENT.request(method, url + path, headers=headers)
 
             assert (response.status_code, response.json()["kind"]) == (403, kind)
     for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}", "localhost"):
-        headers = {"Host": host, "Sec-Fetch-Site": "same-origin"}
-        assert CLIENT.get(f"{url}/v1/gallery", headers=headers).status_code == 200
+        for said in ({"Sec-Fetch-Site": "same-origin"}, {"Origin": f"http://{host}"}, {}):
+            assert CLIENT.get(f"{url}/v1/gallery", headers={"Host": host, **said}).status_code == 200
 
 
 def test_a_key_is_kept_as_a_hash_that_only_its_owner_reads(keys: tuple[Path, str, str]) -> None:

@@ -76,12 +76,14 @@ def _unauthorised(detail: str) -> Problem:
 
 def _refuse_other_sites(request: Request, service: State) -> None:
     """Where no key is asked for, any page that the user's browser shows could ask, if it were let."""
-    host = request.headers.get("host", "").rsplit(":", 1)
-    name = host[0] if len(host) == 2 and host[1].isdigit() else ":".join(host)
+    host = request.headers.get("host", "")
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if service.settings.is_loopback and name.lower() not in _LOCAL_NAMES:
         message = f"a request without a key must be to this machine by its own name, got {name[:80]!r}; use localhost"
         raise Problem(403, "other_host", message)
-    if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+    origin = request.headers.get("origin", "")  # of a browser that says no more, as some do
+    came_from = request.headers.get("sec-fetch-site", "same-origin" if origin.endswith(f"//{host}") else "")
+    if (origin or came_from) and came_from not in {"none", "same-origin"}:
         message = "a request without a key must not come from a page of another site, got one that does"
         raise Problem(403, "other_site", message)
 
