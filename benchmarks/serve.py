@@ -6,14 +6,15 @@ FOLDER holds photos; without one, a synthetic town with photos of 1 megapixel is
 of its own; 32 clients in this one send one photo after the other over connections that stay open. Their work is on the
 same cores. The bare pipeline is `Locator.locate_many` on the same photos, in another process, before and after.
 
-Reported: photos a second of both and their ratio, statuses, latency at the 50th and 99th percentile, and the memory of
-the service's process (resident, from /proc) over the number of requests.
+Reported: photos a second of both and their ratio, the processor's time for a photo, statuses, latency at the 50th and
+99th percentile, and the memory of the service's process (resident, from /proc) over the number of requests.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
@@ -72,6 +73,12 @@ def resident_mb(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * 4096 / 1e6
 
 
+def worked_s(pid: int) -> float:
+    """The processor's seconds that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 BARE = """
 import sys, time
 from pathlib import Path
@@ -80,16 +87,17 @@ photos = sorted(Path(sys.argv[2]).rglob("*.jpg"))
 many = (photos * (int(sys.argv[3]) // len(photos) + 1))[:int(sys.argv[3])]
 with Gallery.open(sys.argv[1]) as gallery:
     gallery.locate_many(many[:64])
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     answers, failures = gallery.locate_many(many)
-    print(len(answers) / (time.perf_counter() - began))
+    print(len(answers) / (time.perf_counter() - began), (time.process_time() - worked) / len(answers) * 1000)
 """
 
 
-def bare(gallery: Path, photos: Path, number: int = 400) -> float:
-    """Photos a second of the library."""
+def bare(gallery: Path, photos: Path, number: int = 400) -> tuple[float, float]:
+    """Photos a second of the library, and milliseconds of the processor for each."""
     command = [sys.executable, "-c", BARE, str(gallery), str(photos), str(number)]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    rate, work_ms = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    return float(rate), float(work_ms)
 
 
 def main() -> None:
@@ -114,15 +122,19 @@ def main() -> None:
             clients = Clients(service.stdout.readline().strip(), photos, service.pid)
             asyncio.run(clients.run(requests=WARM_UP))
             clients.seconds.clear()
+            worked = worked_s(service.pid)
             rate = asyncio.run(clients.run(seconds=given.seconds))
+            work_ms = (worked_s(service.pid) - worked) / len(clients.seconds) * 1000
             latency = np.percentile(np.array(clients.seconds) * 1000, [50, 99])
             after = bare_beside(service, gallery, folder)
             clients.memory.clear()
             asyncio.run(clients.run(requests=given.requests))
             service.terminate()
-        print(f"bare pipeline   {before:.1f} photos/s before, {after:.1f} after")
-        share = rate / np.mean([before, after])
-        print(f"service         {rate:.1f} photos/s over {given.seconds:.0f} s, {share:.2f} of it")
+        for when, (photos_per_s, bare_ms) in (("before", before), ("after", after)):
+            print(f"bare pipeline   {photos_per_s:.1f} photos/s {when}, {bare_ms:.1f} ms of the processor for each")
+        share = rate / np.mean([before[0], after[0]])
+        spent = f"{work_ms:.1f} ms of the processor for each"
+        print(f"service         {rate:.1f} photos/s over {given.seconds:.0f} s, {share:.2f} of the speed, {spent}")
         print(f"latency         p50 {latency[0]:.0f} ms, p99 {latency[1]:.0f} ms")
         print(f"statuses        {dict(clients.statuses)} in all, exit code {service.returncode}")
         held = [mb for _, mb in clients.memory]
@@ -130,7 +142,7 @@ def main() -> None:
         print(f"memory          {held[0]:.0f} MB at first, {span}")
 
 
-def bare_beside(service: subprocess.Popen[str], gallery: Path, folder: Path) -> float:
+def bare_beside(service: subprocess.Popen[str], gallery: Path, folder: Path) -> tuple[float, float]:
     """The bare pipeline once more, while the service is idle."""
     if service.poll() is not None:
         sys.exit(f"the service ended with {service.returncode}")
