@@ -214,6 +214,27 @@ def test_drops_of_a_head_buy_no_time(served: Callable[..., str]) -> None:
     assert ended
 
 
+def test_who_does_not_take_the_answers_is_cut_off(served: Callable[..., str]) -> None:
+    """A client that asks a thousand times and reads nothing is dropped once the buffers are full, and fills no more."""
+    url = served(timeout_s=0.3)
+    asked = 1000
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        host, port = url.removeprefix("http://").split(":")
+        connection.connect((host, int(port)))
+        connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * asked)
+        deadline, taken = time.monotonic() + 20, 1.0
+        while taken and time.monotonic() < deadline:  # the service says itself how many connections wait
+            time.sleep(0.2)
+            metrics = httpx.get(f"{url}/metrics").text
+            taken = float(metrics.partition("\nplacewise_connections ")[2].partition("\n")[0]) - 1
+        answers = read_all(connection).count(b"HTTP/1.1 200")
+
+    assert taken == 0
+    assert 0 < answers < asked
+
+
 def test_connections_are_bounded(served: Callable[..., str]) -> None:
     """Beyond the number of connections new ones are closed, and when others end they are taken again."""
     url = served(connections=5)

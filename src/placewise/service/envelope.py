@@ -97,7 +97,7 @@ class Envelope:
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         """``metrics`` counts the requests."""
-        self._app, self._metrics = app, metrics
+        self._app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -121,7 +121,7 @@ class Envelope:
     def _note(self, exchange: _Exchange) -> None:
         scope, seconds = exchange.scope, time.perf_counter() - exchange.began
         route = _route(scope)
-        self._metrics.request(route, scope["method"], exchange.status, seconds)
+        self.metrics.request(route, scope["method"], exchange.status, seconds)
         fields = {
             "request_id": exchange.id,
             "client": (scope.get("client") or ("",))[0],

@@ -40,6 +40,7 @@ class Metrics:
         self.reloads = Counter(
             "placewise_reloads", "Changes of the gallery that were taken in.", registry=self._registry
         )
+        self.connections = Gauge("placewise_connections", "Connections that are open.", registry=self._registry)
         Gauge("placewise_photos_in_work", "Photos worked on or waiting.", registry=self._registry).set_function(waiting)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:

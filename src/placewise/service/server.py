@@ -19,6 +19,9 @@ from placewise.service.desk import Desk
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from prometheus_client import Gauge
+
+    from placewise.service.envelope import Envelope
     from placewise.service.settings import Settings
 
 _BACKLOG = 256
@@ -27,16 +30,17 @@ _BACKLOG = 256
 class GuardedProtocol(H11Protocol):
     """One connection: its requests' heads must arrive, and its answers must be taken, within a time."""
 
-    def __init__(self, *args: Any, limits: Settings, **kwargs: Any) -> None:
-        """Take what uvicorn gives, and the settings."""
+    def __init__(self, *args: Any, limits: Settings, opened: Gauge, **kwargs: Any) -> None:
+        """Take what uvicorn gives, the settings, and what counts the open connections."""
         super().__init__(*args, **kwargs)
-        self._limits = limits
+        self._limits, self._opened = limits, opened
         self._head: asyncio.TimerHandle | None = None
         self._answer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Refuse what is too much; begin to wait for a request."""
         super().connection_made(transport)
+        self._opened.inc()
         if len(self.connections) > self._limits.connections:
             transport.abort()
         else:
@@ -69,6 +73,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
+        self._opened.dec()
         self._cancel()
         if self._answer:
             self._answer.cancel()
@@ -125,11 +130,11 @@ class _Server(uvicorn.Server):
         self._on_started()
 
 
-def configured(app: Any, settings: Settings) -> uvicorn.Config:
+def configured(app: Envelope, settings: Settings) -> uvicorn.Config:
     """How uvicorn runs the application."""
     return uvicorn.Config(
         app,
-        http=partial(GuardedProtocol, limits=settings),  # type: ignore[arg-type]  # it is called like the class
+        http=partial(GuardedProtocol, limits=settings, opened=app.metrics.connections),  # type: ignore[arg-type]  # it is called like the class
         ws="none",
         lifespan="on",
         log_config=None,
