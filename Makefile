@@ -45,6 +45,8 @@ setup: .venv/dev
 lock:
 	uv pip compile pyproject.toml --group build --universal --generate-hashes --no-strip-extras --python-version 3.11 --no-header \
 		--upgrade --output-file requirements.txt
+	uv pip compile pyproject.toml --group build --extra serve --universal --generate-hashes --no-strip-extras --python-version 3.11 \
+		--no-header --upgrade --constraints requirements.txt --output-file requirements-serve.txt
 	uv pip compile pyproject.toml --group build --group dev --universal --generate-hashes --no-strip-extras --python-version 3.11 \
 		--no-header --upgrade --constraints requirements.txt --output-file requirements-dev.txt
 

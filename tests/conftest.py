@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import struct
+import threading
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,11 @@ from PIL import Image as PillowImage
 from placewise import images
 from placewise.core import Embeddings, FileState, Image, InputRule, ModelCard, Photo, Position
 from placewise.gallery_file import GalleryFile
+from placewise.indexing import index_source
+from placewise.sources import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
 
 @pytest.hookimpl(wrapper=True)
@@ -139,6 +142,40 @@ def path(tmp_path: Path, tiny_model: TinyModel) -> Path:
     with GalleryFile.open_for(file, tiny_model.card) as gallery:
         gallery.upsert(PHOTOS, embeddings(3), STATES)
     return file
+
+
+@pytest.fixture
+def served(tmp_path: Path, tiny_dataset: Path, tiny_model: TinyModel) -> Iterator[Callable[..., str]]:
+    """A function that serves the 12 photos of the tiny dataset with the tiny model, on a real socket.
+
+    It takes what `Settings` takes and returns the address. The gallery is ``served.gallery`` in the temporary folder.
+    """
+    import uvicorn
+
+    from placewise.service.app import create_app
+    from placewise.service.desk import Desk
+    from placewise.service.server import address, configured, listen
+    from placewise.service.settings import Settings
+
+    path = tmp_path / "served.gallery"
+    with GalleryFile.open_for(path, tiny_model.card, thumbnails=True) as gallery:
+        index_source(read_source(tiny_dataset), gallery, tiny_model)
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def serve(**values: object) -> str:
+        settings = Settings(path, **{"port": 0, "reload_s": 0.05, "grace_s": 2, **values})  # type: ignore[arg-type]
+        desk = Desk(GalleryFile.open(path), tiny_model, max_pixels=settings.max_pixels)
+        app, listening = create_app(settings, desk), listen(settings)
+        server = uvicorn.Server(configured(app, settings))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        running.append((server, thread))
+        return address(listening)
+
+    yield serve
+    for server, thread in running:
+        server.should_exit = True
+        thread.join()
 
 
 _HEVC = base64.b64decode(

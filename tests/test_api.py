@@ -125,8 +125,8 @@ def test_every_command_is_documented(name: str, command: click.Command) -> None:
 
 
 def test_every_variable_is_documented() -> None:
-    """Each environment variable that the code reads is explained in the README."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    """Each environment variable that the code reads is explained in the README, or where the service is."""
+    readme = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/serving.md"))
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
 
     for variable in set(re.findall(r"PLACEWISE_[A-Z_]+", code)):

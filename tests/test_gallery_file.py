@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -422,3 +423,27 @@ def test_a_kill_keeps_every_committed_batch(path: Path, tiny_model: TinyModel) -
                 batches[photo.path.parts[0]] = batches.get(photo.path.parts[0], 0) + 1
         assert set(batches.values()) == {10}
         assert {str(batch) for batch in reported} <= batches.keys()
+
+
+def test_closing_waits_for_those_who_read(path: Path) -> None:
+    """A gallery that one thread reads is closed by another one only when that has ended; then it says so."""
+    inside, leave = threading.Event(), threading.Event()
+    gallery = GalleryFile.open(path)
+
+    def read() -> None:
+        with gallery.reading():
+            inside.set()
+            leave.wait(10)
+
+    reader, closer = threading.Thread(target=read), threading.Thread(target=gallery.close)
+    reader.start()
+    inside.wait(10)
+    closer.start()
+    closer.join(0.2)
+
+    assert closer.is_alive()
+    leave.set()
+    reader.join()
+    closer.join()
+    with pytest.raises(GalleryError, match="closed"):
+        len(gallery)

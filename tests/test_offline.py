@@ -76,6 +76,9 @@ OFFLINE = {
     "index": ("index", "{manifest}", "--gallery", "{folder}/new", "--no-cache"),
     "locate": ("locate", "{photo}", "--gallery", "{gallery}"),
     "calibrate": ("calibrate", "--gallery", "{gallery}"),
+    "keys new": ("keys", "new", "--keys", "{folder}/keys", "--name", "phone"),
+    "keys list": ("keys", "list", "--keys", "{keys}"),
+    "keys revoke": ("keys", "revoke", "phone", "--keys", "{keys}"),
     "evaluate": ("evaluate", "{manifest}", "--no-cache", "--report", "{folder}/out.html"),
     "ablate": ("ablate", "{manifest}", "--out", "{folder}/ablation.json"),
     "score": ("score", "{predictions}", "--truth", "{manifest}"),
@@ -92,7 +95,7 @@ OFFLINE = {
 }
 """A run of each command that must stay offline."""
 
-NEEDS_AN_EXTRA = {"models quantise"}
+NEEDS_AN_EXTRA = {"models quantise", "serve"}  # what serves is asked over a socket
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +112,12 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ("index", names["manifest"], "--gallery", names["gallery"], "--no-cache"),
         ("gallery", "export", names["gallery"], names["archive"]),
         ("gallery", "import", names["copy"], names["archive"]),
+        ("keys", "new", "--keys", str(folder / "keys"), "--name", "phone"),
         ("evaluate", names["manifest"], "--no-cache", "--predictions", str(folder / "p.csv"), "--json"),
     ):
         done = subprocess.run([sys.executable, "-m", "placewise", *arguments], check=True, capture_output=True)
     (folder / "evaluated.json").write_bytes(done.stdout)
+    names["keys"] = str(folder / "keys")
     names |= {"predictions": str(folder / "p.csv"), "document": str(folder / "evaluated.json")}
     return names
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from placewise.cli_serve import keys, serve
 from placewise.errors import OptionError, PlacewiseError, SourceError
 
 if TYPE_CHECKING:
@@ -1124,6 +1125,12 @@ def _say(message: str) -> None:
     from placewise.page import plain
 
     click.echo(plain(" ".join(message.splitlines())), err=True)
+
+
+# ---- the service, in a module of its own -----------------------------------------------------------------------------
+
+app.add_command(serve)
+app.add_command(keys)
 
 
 # ---- the one place where errors become exit codes --------------------------------------------------------------------

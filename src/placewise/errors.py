@@ -13,7 +13,8 @@
     │   └── DownloadError      a pull failed or brought the wrong bytes
     ├── StoreError             a file that Placewise keeps cannot be opened or written
     │   ├── GalleryError       … the gallery
-    │   │   └── ModelMismatchError  … its embeddings are another model's
+    │   │   ├── ModelMismatchError  … its embeddings are another model's
+    │   │   └── NameTakenError  … it holds another photo under a name
     │   └── CacheError         … the embedding cache
     ├── CalibrationError       photos from which no threshold can be learned
     └── EvaluationError        a labelled set, or predictions, that cannot be evaluated
@@ -78,6 +79,10 @@ class GalleryError(StoreError):
 
 class ModelMismatchError(GalleryError):
     """A gallery holds the embeddings of another model."""
+
+
+class NameTakenError(GalleryError):
+    """A gallery holds another photo under a name."""
 
 
 class CacheError(StoreError):

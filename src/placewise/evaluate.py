@@ -102,8 +102,10 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     examination = doctor.examine(source, on_progress=_stage("validate", on_progress)) if examine else None
     if examine:
         watch.lap("validate")
+    unfitted = embedder
     embedder, cache = _fitted(embedder, source, wanted, cache, on_progress)
-    watch.lap("fit")
+    if embedder is not unfitted:
+        watch.lap("fit")
     gallery = embed_all(source, wanted.gallery, embedder, cache=cache, on_progress=_stage("gallery", on_progress))
     watch.lap("embed_gallery")
     queries = (
@@ -119,7 +121,8 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
         watch.lap("embed_second")
     there = _features(stack, source, gallery.photos, _stage("features", on_progress))
     here = there if wanted.asks_itself else _features(stack, source, queries.photos, _stage("features", on_progress))
-    watch.lap("features")
+    if stack.step(Verify):
+        watch.lap("features")
     verified, asks_itself = Verified(there, here), wanted.asks_itself
     held = MemoryGallery.of(gallery.photos, gallery.embeddings, stack, verified=verified, asks_itself=asks_itself)
     rule = held.rule(tau, labelled=protocol.labelled)

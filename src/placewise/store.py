@@ -239,13 +239,14 @@ class Store:
         return [fault for fault in found if fault != "ok"]
 
     def close(self) -> None:
-        """Close the file; with the last connection, leave one file without companions."""
-        if self._wal:
-            # Outside WAL the file also opens in a read-only folder. Where another connection still needs it, it stays.
-            with suppress(sqlite3.Error):
-                self._db.execute("PRAGMA busy_timeout = 0")
-                self._db.execute("PRAGMA journal_mode = DELETE")
-        self._db.close()
+        """Close the file, after what other threads are reading or writing; the last connection leaves one file."""
+        with self._lock:  # SQLite would crash the process if it were closed under a statement
+            if self._wal:
+                # Outside WAL the file also opens in a read-only folder. Where another connection needs it, it stays.
+                with suppress(sqlite3.Error):
+                    self._db.execute("PRAGMA busy_timeout = 0")
+                    self._db.execute("PRAGMA journal_mode = DELETE")
+            self._db.close()
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:

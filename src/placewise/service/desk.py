@@ -1,0 +1,230 @@
+"""The gallery as the service holds it: photos go in as bytes, answers come out; nothing here speaks HTTP.
+
+The gallery is open twice: what one connection writes does not make the readers of the other wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from placewise import images
+from placewise.calibrating import calibrate_gallery
+from placewise.entries import add_photo, entries_of, remove_photo
+from placewise.errors import ImageError, PlacewiseError
+from placewise.gallery_file import GalleryFile, are_unit_rows
+from placewise.locate import Locator
+from placewise.models import load_model_of
+from placewise.openset import Aim
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from placewise.core import Answer, Embedder, Embeddings, Filter, Photo
+    from placewise.entries import Entry, Upload
+    from placewise.openset import Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A decoded photo.
+
+    Attributes:
+        input: the network's input.
+        size: width and height in pixels, upright.
+    """
+
+    input: NDArray[np.uint8]
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a photo: up to ``k`` hits ``among`` some of the gallery's photos."""
+
+    k: int = 5
+    among: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of a photo.
+
+    Attributes:
+        embedding: ``(dim,)``, of unit length.
+        answer: None where nothing was asked.
+        entries: for each hit its photo in the gallery; None where it has been removed since.
+    """
+
+    embedding: Embeddings
+    answer: Answer | None = None
+    entries: tuple[Entry | None, ...] = ()
+
+
+class Desk:
+    """An open gallery, its model, and a locator that follows it. Threads may share it.
+
+    Attributes:
+        file: the gallery, to read from.
+        embedder: its model.
+        caution: what to know of its decisions; empty if nothing.
+    """
+
+    def __init__(self, file: GalleryFile, embedder: Embedder, *, max_pixels: int) -> None:
+        """Take an open gallery, which `close` closes, and its model.
+
+        Raises:
+            GalleryError: if it is damaged.
+            CalibrationError: if the calibration is.
+            ModelMismatchError: if it is another model's.
+        """
+        self.file, self.embedder, self._max_pixels = file, embedder, max_pixels
+        self._locator = Locator(file, embedder)
+        self.caution = self._locator.caution
+        self._writer: tuple[int, GalleryFile] | None = None
+        self._writing, self._refreshing = threading.Lock(), threading.Lock()
+        self._number = _file_number(file.path)
+        self._replaced: list[GalleryFile] = []
+
+    @classmethod
+    def open(cls, path: Path, *, max_pixels: int) -> Self:
+        """Open a gallery and make its model ready."""
+        file = GalleryFile.open(path)
+        try:
+            return cls(file, load_model_of(file.card), max_pixels=max_pixels)
+        except BaseException:
+            file.close()
+            raise
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def read(self, data: bytes) -> Query:
+        """Decode a photo.
+
+        Raises:
+            ImageError: if it is none, broken or too large.
+        """
+        facts = images.facts(data)
+        if facts.width * facts.height > self._max_pixels:
+            message = (
+                f"a photo must have at most {self._max_pixels} pixels here, got {facts.width} x {facts.height}; "
+                f"send it smaller"
+            )
+            raise ImageError(message, kind="too_large")
+        return Query(self.embedder.read(data), facts.upright)
+
+    def reply(self, asked: Sequence[tuple[Query, Question | None]]) -> list[Reply | Exception]:
+        """Embed photos together and answer those of which something is asked; an error for each that has none."""
+        embeddings = self.embedder.infer([query.input for query, _ in asked])
+        usable = are_unit_rows(embeddings)
+        replies: list[Reply | Exception] = [
+            Reply(row) if good else ImageError("the network finds nothing in the photo to embed", kind="unusable")
+            for row, good in zip(embeddings, usable, strict=True)
+        ]
+        groups: dict[Question, list[int]] = {}
+        for row, (_, question) in enumerate(asked):
+            if question and usable[row]:
+                groups.setdefault(question, []).append(row)
+        for question, rows in groups.items():
+            try:
+                answers = self._locator.answers(embeddings[rows], k=question.k, among=question.among)
+            except PlacewiseError as error:  # a filter that names what is not there: the others are not to blame
+                answers = ()
+                for row in rows:
+                    replies[row] = error
+            for row, answer in zip(rows if answers else (), answers, strict=True):
+                replies[row] = Reply(embeddings[row], answer)
+        return self._with_entries(replies)
+
+    def _with_entries(self, replies: Sequence[Reply | Exception]) -> list[Reply | Exception]:
+        answered = [reply.answer for reply in replies if isinstance(reply, Reply) and reply.answer]
+        paths = {str(hit.photo.path) for answer in answered for hit in answer.hits}
+        held = entries_of(self.file, paths) if paths else {}
+        return [
+            Reply(reply.embedding, reply.answer, tuple(held.get(str(hit.photo.path)) for hit in reply.answer.hits))
+            if isinstance(reply, Reply) and reply.answer
+            else reply
+            for reply in replies
+        ]
+
+    def refresh(self) -> bool:
+        """See what was written to the gallery since, or put in its place; returns whether anything was.
+
+        Raises:
+            PlacewiseError: if that cannot be used; then it goes on as it was.
+        """
+        with self._refreshing:
+            changed = self._reopen() if _file_number(self.file.path) != self._number else self._locator.refresh()
+            self.caution = self._locator.caution
+        return changed
+
+    def _reopen(self) -> bool:
+        """Take the file that has come to the gallery's path. Threads may still read the one before: it stays open."""
+        number, file = _file_number(self.file.path), GalleryFile.open(self.file.path)
+        try:
+            locator = Locator(file, self.embedder)
+        except BaseException:
+            file.close()
+            raise
+        for old in self._replaced:
+            old.close()
+        self._replaced = [self.file]
+        self.file, self._locator, self._number = file, locator, number
+        return True
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+
+    def add(self, photo: Photo, upload: Upload, embedding: Embeddings) -> tuple[Entry, bool]:
+        """Add one photo; on return it is on the disk and is found. See `entries.add_photo`."""
+        with self._writing:
+            added = add_photo(self._own(), photo, upload, embedding)
+        self.refresh()
+        return added
+
+    def remove(self, number: int) -> bool:
+        """Remove the photo of this id; on return it is no longer found. See `entries.remove_photo`."""
+        with self._writing:
+            removed = remove_photo(self._own(), number)
+        self.refresh()
+        return removed
+
+    def calibrate(self, false_accept_rate: float) -> Calibration:
+        """Calibrate the gallery on its own photos; see `calibrating.calibrate_gallery`."""
+        aim = Aim(false_accept_rate)
+        with self._writing:
+            calibration = calibrate_gallery(self._own(), aim=aim)
+        self.refresh()
+        return calibration
+
+    def _own(self) -> GalleryFile:
+        """The connection that writes, to the file that is at the gallery's path now."""
+        number = _file_number(self.file.path)
+        if self._writer and self._writer[0] != number:
+            self._writer[1].close()
+            self._writer = None
+        if self._writer is None:
+            file = GalleryFile.open(self.file.path)
+            self._writer = (number, file)
+            file.check_model(self.embedder.card)
+        return self._writer[1]
+
+    def close(self) -> None:
+        """Close the gallery, into one file; what is being written is finished first."""
+        with self._writing, self._refreshing:
+            for file in (*self._replaced, self.file):
+                file.close()
+            if self._writer:
+                self._writer[1].close()
+
+
+def _file_number(path: Path) -> int:
+    """What tells a file from another one that takes its place; 0 where there is none at the moment."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
