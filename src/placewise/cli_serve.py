@@ -77,7 +77,7 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @_settings
 def serve(gallery: Path | None, **values: Any) -> None:
-    """Answer over HTTP: an API under /v1 and a page, until it is stopped.
+    """Answer over HTTP, with an API under /v1, until it is stopped.
 
     The address is printed on standard output, the log goes to standard error, one JSON object a line.
 
