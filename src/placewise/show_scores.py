@@ -28,7 +28,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
     """What ``evaluate`` prints: the dataset, the protocol, then the tables of the original design and the sweep."""
     card, scores = evaluation.card, evaluation.scores
     seconds = ", ".join(f"{stage.replace('_', ' ')} {value:.2f} s" for stage, value in evaluation.seconds.items())
-    unlabelled = f", {evaluation.unlabelled_queries} unlabelled" if evaluation.unlabelled_queries else ""
+    unlabelled = f", {evaluation.unlabelled_queries} not judged" if evaluation.unlabelled_queries else ""
     dataset = (
         f"{evaluation.records} records: {evaluation.gallery} gallery, {len(evaluation.results)} queries "
         f"({evaluation.open_set_queries} open-set{unlabelled})"

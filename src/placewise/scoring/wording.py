@@ -99,7 +99,7 @@ _COUNTS = {
     "evaluated": "evaluated",
     "without_positives": "of them without positives",
     "open_set": "open-set",
-    "excluded": "excluded: nothing is known of them",
+    "excluded": "excluded: nothing to judge them by",
     "without_prediction": "without a prediction: misses",
 }
 
