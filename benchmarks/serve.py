@@ -1,13 +1,14 @@
 """The service under load against the bare pipeline: the same photos of 1 megapixel, in turns, on the same machine.
 
-    python benchmarks/serve.py [FOLDER] [--seconds 60] [--requests 10000]
+    python benchmarks/serve.py [FOLDER] [--seconds 60] [--requests 10000] [--overload 128]
 
 FOLDER holds photos; without one, a synthetic town with photos of 1 megapixel is rendered. The service runs in a process
 of its own; 32 clients in this one send one photo after the other over connections that stay open. Their work is on the
 same cores. The bare pipeline is `Locator.locate_many` on the same photos, in another process, before and after.
 
 Reported: photos a second of both and their ratio, the processor's time for a photo, statuses, latency at the 50th and
-99th percentile, and the memory of the service's process (resident, from /proc) over the number of requests.
+99th percentile, the memory of the service's process (resident, from /proc) over the number of requests, and what
+becomes of more clients than the queue takes, each of which waits a second where it is told to come again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from placewise.town import render_town
 
 CLIENTS = 32
 WARM_UP = 200
+OVERLOAD_S = 15
+BUSY, CLOSED = 503, 0
 
 
 class Clients:
@@ -45,7 +48,7 @@ class Clients:
         self.seconds: list[float] = []
         self.memory: list[tuple[int, float]] = []
 
-    async def run(self, *, seconds: float = float("inf"), requests: int = sys.maxsize) -> float:
+    async def run(self, *, seconds: float = float("inf"), requests: int = sys.maxsize, clients: int = CLIENTS) -> float:
         """Ask until the time or the number is reached; returns photos answered a second."""
         began, numbers = time.perf_counter(), count()
 
@@ -54,17 +57,24 @@ class Clients:
             while time.perf_counter() - began < seconds and (number := next(numbers)) < requests:
                 asked = time.perf_counter()
                 writer.write(next(self.photos))
-                head = await reader.readuntil(b"\r\n\r\n")
+                try:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                except asyncio.IncompleteReadError:  # closed while this client was slow to ask again
+                    self.statuses[CLOSED] += 1
+                    reader, writer = await asyncio.open_connection(self.host, self.port)
+                    continue
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
                 await reader.readexactly(length)
                 self.seconds.append(time.perf_counter() - asked)
-                self.statuses[int(head.split()[1])] += 1
+                self.statuses[status := int(head.split()[1])] += 1
+                if status == BUSY:
+                    await asyncio.sleep(1)
                 if number % 500 == 0:
                     self.memory.append((number, resident_mb(self.pid)))
             writer.close()
 
         before = self.statuses[200]
-        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+        await asyncio.gather(*(client() for _ in range(clients)))
         return (self.statuses[200] - before) / (time.perf_counter() - began)
 
 
@@ -106,6 +116,7 @@ def main() -> None:
     options.add_argument("folder", nargs="?", type=Path)
     options.add_argument("--seconds", type=float, default=60)
     options.add_argument("--requests", type=int, default=10_000)
+    options.add_argument("--overload", type=int, default=128)
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder, gallery = given.folder or Path(name) / "town", Path(name) / "town.gallery"
@@ -118,26 +129,32 @@ def main() -> None:
         before = bare(gallery, folder)
         command = [sys.executable, "-m", "placewise", "serve", "--gallery", str(gallery), "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as service:
-            assert service.stdout is not None  # noqa: S101  # it is a pipe
-            clients = Clients(service.stdout.readline().strip(), photos, service.pid)
-            asyncio.run(clients.run(requests=WARM_UP))
-            clients.seconds.clear()
-            worked = worked_s(service.pid)
-            rate = asyncio.run(clients.run(seconds=given.seconds))
-            work_ms = (worked_s(service.pid) - worked) / len(clients.seconds) * 1000
-            latency = np.percentile(np.array(clients.seconds) * 1000, [50, 99])
-            after = bare_beside(service, gallery, folder)
-            clients.memory.clear()
-            asyncio.run(clients.run(requests=given.requests))
-            service.terminate()
+            try:
+                assert service.stdout is not None  # noqa: S101  # it is a pipe
+                clients = Clients(service.stdout.readline().strip(), photos, service.pid)
+                asyncio.run(clients.run(requests=WARM_UP))
+                clients.seconds.clear()
+                worked = worked_s(service.pid)
+                rate = asyncio.run(clients.run(seconds=given.seconds))
+                work_ms = (worked_s(service.pid) - worked) / len(clients.seconds) * 1000
+                latency = np.percentile(np.array(clients.seconds) * 1000, [50, 99])
+                after = bare_beside(service, gallery, folder)
+                clients.memory.clear()
+                asyncio.run(clients.run(requests=given.requests))
+                within = dict(clients.statuses)
+                clients.statuses.clear()
+                held = [mb for _, mb in clients.memory]
+                answered = asyncio.run(clients.run(seconds=OVERLOAD_S, clients=given.overload))
+            finally:
+                service.terminate()
         for when, (photos_per_s, bare_ms) in (("before", before), ("after", after)):
             print(f"bare pipeline   {photos_per_s:.1f} photos/s {when}, {bare_ms:.1f} ms of the processor for each")
         share = rate / np.mean([before[0], after[0]])
         spent = f"{work_ms:.1f} ms of the processor for each"
         print(f"service         {rate:.1f} photos/s over {given.seconds:.0f} s, {share:.2f} of the speed, {spent}")
         print(f"latency         p50 {latency[0]:.0f} ms, p99 {latency[1]:.0f} ms")
-        print(f"statuses        {dict(clients.statuses)} in all, exit code {service.returncode}")
-        held = [mb for _, mb in clients.memory]
+        print(f"statuses        {within} in all, exit code {service.returncode}")
+        print(f"overload        {given.overload} clients: {dict(clients.statuses)}, {answered:.1f} photos/s answered")
         span = f"{min(held):.0f} to {max(held):.0f} MB, {held[-1]:.0f} MB at last, over {given.requests} requests"
         print(f"memory          {held[0]:.0f} MB at first, {span}")
 
