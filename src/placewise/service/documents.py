@@ -147,7 +147,10 @@ class GalleryDocument(BaseModel):
     with_position: int
     thumbnails: int
     model: ModelDocument
-    calibration: dict[str, Any] | None = Field(description="As 'placewise calibrate --json' prints it; null without.")
+    calibration: dict[str, Any] | None = Field(
+        description="As 'placewise calibrate --json' prints it, and whether the confidence is a probability or the "
+        "best similarity; null without."
+    )
     caution: str = Field(description="What to know of the decisions; empty if nothing.")
     may: MayDocument
     limits: LimitsDocument
