@@ -30,8 +30,8 @@ from PIL import ImageOps
 from placewise import images
 from placewise.core import Photo, Source
 from placewise.doctor import examine
+from placewise.grouping import Groups
 from placewise.outlines import NEAR, SIDE, near_pairs
-from placewise.outlines.groups import Groups
 
 KINDS = ("mixed", "video", "still", "coarse")
 SETS = ("landmarks", "distractors")

@@ -178,6 +178,29 @@ def served(tmp_path: Path, tiny_dataset: Path, tiny_model: TinyModel) -> Iterato
         thread.join()
 
 
+def texture(place: int, view: int) -> PillowImage.Image:
+    """A place's own texture of blobs, seen shifted and a little noisy."""
+    rng = np.random.default_rng(place)
+    small = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    picture = PillowImage.fromarray(small).resize((512, 384), PillowImage.Resampling.BICUBIC)
+    pixels = np.roll(np.asarray(picture, dtype=np.int64), (7 * view, 11 * view), axis=(0, 1))
+    noise = np.random.default_rng((place, view)).normal(0, 4, pixels.shape)
+    return PillowImage.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def textures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of 6 places with 4 gallery photos and 1 query each, and 2 open-set queries."""
+    root = tmp_path_factory.mktemp("textures")
+    rows = ["path,place,split"]
+    for place in range(8):
+        for view in range(5) if place < 6 else (4,):
+            texture(place, view).save(root / f"{place}-{view}.jpg", quality=92)
+            rows.append(f"{place}-{view}.jpg,p{place},{'query' if view == 4 else 'gallery'}")
+    (root / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return root
+
+
 _HEVC = base64.b64decode(
     "AQNwAAAAAAAAAAAAHvAA/P34+AAADwMgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQCEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoDCBBZbqSS"
     "mubgQEDAgAAAMACAAAAwAIQCIAAQAHRAHBcrAiQA=="

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
 
 from placewise.checking import NOT_VERIFIED, Examiner, check, features_of
 from placewise.core import Photo, Source
@@ -27,27 +26,10 @@ if TYPE_CHECKING:
 STACK = Stack((Place(0.3), Verify(5)))
 
 
-def photo_of(place: int, view: int) -> PillowImage.Image:
-    """A place's own texture of blobs, seen shifted and a little noisy."""
-    rng = np.random.default_rng(place)
-    small = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
-    picture = PillowImage.fromarray(small).resize((512, 384), PillowImage.Resampling.BICUBIC)
-    pixels = np.roll(np.asarray(picture, dtype=np.int64), (7 * view, 11 * view), axis=(0, 1))
-    noise = np.random.default_rng((place, view)).normal(0, 4, pixels.shape)
-    return PillowImage.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
-
-
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of 6 places with 4 gallery photos and 1 query each, and 2 open-set queries."""
-    root = tmp_path_factory.mktemp("textures")
-    rows = ["path,place,split"]
-    for place in range(8):
-        for view in range(5) if place < 6 else (4,):
-            photo_of(place, view).save(root / f"{place}-{view}.jpg", quality=92)
-            rows.append(f"{place}-{view}.jpg,p{place},{'query' if view == 4 else 'gallery'}")
-    (root / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return root
+def folder(textures: Path) -> Path:
+    """6 places with 4 gallery photos and 1 query each, and 2 open-set queries."""
+    return textures
 
 
 def features(folder: Path, name: str) -> Features:
@@ -93,6 +75,11 @@ def test_a_gallery_keeps_features_and_locates_with_them(folder: Path, tmp_path: 
         alone = locator.locate(folder / "0-4.jpg")
         found = locator.verification(folder / "0-4.jpg", str(answer.hits[0].photo.path))
 
+    with Gallery.open(path, embedder=tiny_model) as gallery:
+        plain, few = (gallery.locate(folder / "0-4.jpg", verify=hits) for hits in (0, 2))
+
+    assert [hit.inliers is None for hit in plain.hits] == [True] * 5
+    assert [hit.inliers is None for hit in few.hits] == [False] * 2 + [True] * 3
     assert name.endswith("0-4.jpg")
     assert [one.place for one in (answer, *(other for _, other in others))] == [f"p{place}" for place in range(6)]
     assert alone == answer

@@ -16,8 +16,8 @@ from PIL import ImageEnhance, ImageOps
 from placewise import images
 from placewise.core import Source
 from placewise.doctor import examine
+from placewise.grouping import Groups
 from placewise.outlines import NEAR, SIDE, near_pairs, outline, views
-from placewise.outlines.groups import Groups
 from placewise.sources import read_source
 
 LEAKS = frozenset(

@@ -396,7 +396,7 @@ def test_every_route_setting_and_kind_of_problem_is_documented() -> None:
             else option.default
         )
         assert f"| `{option.opts[0]}` | `{option.envvar}` | {default}" in text, option.name
-    for kind in set(re.findall(r'(?:Problem\(\d+, |kind=)"(\w+)"', code)):
+    for kind in set(re.findall(r'(?:Problem\(\d+, |kind=|Error, \d+, )"(\w+)"', code)):
         assert f"`{kind}`" in text, kind
 
 

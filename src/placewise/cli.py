@@ -370,6 +370,7 @@ def index(
     show_default=True,
     help="auto: approximate where the gallery is large and has an index that fits.",
 )
+@click.option("--verify", type=int, metavar="N", help="Verify the geometry of N hits. Default: as the gallery ranks.")
 @click.option("--place", "places", multiple=True, metavar="NAME", help="Search among the photos of this place only.")
 @click.option("--sequence", "sequences", multiple=True, metavar="NAME", help="… of this sequence only.")
 @click.option("--box", type=(float, float, float, float), metavar="S W N E", help="… in this box only, in degrees.")
@@ -383,6 +384,7 @@ def locate(
     model: str | None,
     device: str,
     search: SearcherKind,
+    verify: int | None,
     places: tuple[str, ...],
     sequences: tuple[str, ...],
     box: tuple[float, float, float, float] | None,
@@ -409,7 +411,7 @@ def locate(
             vocabulary=opened.vocabulary,
         )
         locator = Locator(opened, embedder, tau="calibrated" if tau is None else tau, searcher=search)
-        answers, failures = locator.locate_many(photos, k=k, among=among)
+        answers, failures = locator.locate_many(photos, k=k, among=among, verify=verify)
         caution = locator.caution
     if as_json:
         _print([show.answer_json(name, answer) for name, answer in answers])

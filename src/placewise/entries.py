@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from placewise import images
+from placewise.checking import features_of
 from placewise.core import FileState, Photo, Position
 from placewise.errors import GalleryError, NameTakenError, OptionError
 from placewise.indexing import THUMBNAIL_SIDE
@@ -47,20 +48,22 @@ class Upload:
     Attributes:
         digest: the SHA-256 of its bytes.
         thumbnail: a small JPEG of it.
+        features: the bytes of its local features; None where none are kept.
     """
 
     digest: bytes
     thumbnail: bytes
+    features: bytes | None = None
 
     @classmethod
-    def of(cls, data: bytes) -> Upload:
-        """What is kept of a photo's bytes.
+    def of(cls, data: bytes, *, features: bool = False) -> Upload:
+        """What is kept of a photo's bytes, its local features among it if they are wanted.
 
         Raises:
             ImageError: if they cannot be decoded.
         """
         small = images.thumbnail(images.decode(data, at_least=THUMBNAIL_SIDE), longer_side=THUMBNAIL_SIDE)
-        return cls(hashlib.sha256(data).digest(), small)
+        return cls(hashlib.sha256(data).digest(), small, features_of(data).to_bytes() if features else None)
 
     def photo(self, *, name: str = "", place: str = "", position: Position | None = None) -> Photo:
         """The photo under a name in the gallery; without one, under a name made of its content.
@@ -139,7 +142,7 @@ def add_photo(gallery: GalleryFile, photo: Photo, upload: Upload, embedding: Emb
             message = f"a name must stand for one photo, got another photo for {path}; remove that or give another name"
             raise NameTakenError(message)
         if not rows:
-            state = FileState(upload.digest, thumbnail=upload.thumbnail)
+            state = FileState(upload.digest, thumbnail=upload.thumbnail, features=upload.features)
             gallery.upsert([photo], embedding[None, :], [state])
         return entries_of(gallery, [path])[path], not rows
 

@@ -14,7 +14,8 @@
     ├── StoreError             a file that Placewise keeps cannot be opened or written
     │   ├── GalleryError       … the gallery
     │   │   ├── ModelMismatchError  … its embeddings are another model's
-    │   │   └── NameTakenError  … it holds another photo under a name
+    │   │   ├── NameTakenError  … it holds another photo under a name
+    │   │   └── FeaturesMissingError  … it keeps no local features to verify by
     │   └── CacheError         … the embedding cache
     ├── CalibrationError       photos from which no threshold can be learned
     └── EvaluationError        a labelled set, or predictions, that cannot be evaluated
@@ -83,6 +84,10 @@ class ModelMismatchError(GalleryError):
 
 class NameTakenError(GalleryError):
     """A gallery holds another photo under a name."""
+
+
+class FeaturesMissingError(GalleryError):
+    """A gallery keeps no local features to verify by."""
 
 
 class CacheError(StoreError):

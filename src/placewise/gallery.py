@@ -194,15 +194,17 @@ class Gallery:
         self._changed()
         return merged
 
-    def locate(self, photo: Path | str | bytes, *, k: int = 5, among: Filter | None = None) -> Answer:
+    def locate(
+        self, photo: Path | str | bytes, *, k: int = 5, among: Filter | None = None, verify: int | None = None
+    ) -> Answer:
         """Which place a photo shows, or UNKNOWN; see `Locator.locate`."""
-        return self._ready().locate(photo, k=k, among=among)
+        return self._ready().locate(photo, k=k, among=among, verify=verify)
 
     def locate_many(
-        self, paths: Sequence[Path | str], *, k: int = 5, among: Filter | None = None
+        self, paths: Sequence[Path | str], *, k: int = 5, among: Filter | None = None, verify: int | None = None
     ) -> tuple[tuple[tuple[str, Answer], ...], tuple[Failure, ...]]:
         """Answers for many photo files, and the failures; see `Locator.locate_many`."""
-        return self._ready().locate_many(paths, k=k, among=among)
+        return self._ready().locate_many(paths, k=k, among=among, verify=verify)
 
     def calibrate(
         self,

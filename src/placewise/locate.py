@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from placewise.calibrating import read_stack, rule_for, staleness
 from placewise.checking import CheckedHits, check_all, features_of
 from placewise.core import FileState, Photo, Source
 from placewise.embed import Seen, embed_photos
-from placewise.errors import ImageError, OptionError
+from placewise.errors import FeaturesMissingError, ImageError, OptionError
 from placewise.features import KIND as FEATURES
 from placewise.features import Features
 from placewise.gallery_file import are_unit_rows
@@ -131,46 +132,74 @@ class Locator:
             )
         return ""
 
-    def locate(self, photo: Path | str | bytes, *, k: int = 5, among: Filter | None = None) -> Answer:
+    @property
+    def verified(self) -> int:
+        """Of how many hits geometry is verified, as the gallery ranks."""
+        return self._verify.hits if self._verify else 0
+
+    def verifies(self, hits: int | None = None) -> bool:
+        """Whether a query needs local features: to verify so many of its hits, or, if None, as the gallery ranks.
+
+        Raises:
+            OptionError: if that is no number of hits.
+            FeaturesMissingError: if the gallery keeps no local features.
+        """
+        return self._checked(hits) is not None
+
+    def _checked(self, hits: int | None) -> Verify | None:
+        if hits is None:
+            return self._verify
+        if hits and not self._gallery.keeps_features:
+            message = (
+                f"a gallery must keep local features to verify {hits} hits, got none; 'placewise index --features'"
+            )
+            raise FeaturesMissingError(message)
+        return Verify(hits) if hits else None
+
+    def locate(
+        self, photo: Path | str | bytes, *, k: int = 5, among: Filter | None = None, verify: int | None = None
+    ) -> Answer:
         """Answer for one photo, given as a file's path or as its bytes, with up to ``k`` hits.
 
         Args:
             photo: the query.
             k: how many hits.
             among: which gallery photos may be hits; all if None.
+            verify: of how many of the best hits geometry is verified; as the gallery's ranking says if None.
 
         Raises:
             ImageError: if it cannot be decoded.
             OptionError: if k is below 1, or the filter names a place or sequence that the gallery does not hold.
+            FeaturesMissingError: if hits are to be verified and the gallery keeps no local features.
         """
         data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
         embedding = self._embedder.infer([self._embedder.read(data)])
-        features = [features_of(data)] if self._verify else None
+        features = [features_of(data)] if self.verifies(verify) else None
         if not are_unit_rows(embedding).all():
             message = "the network finds nothing in the photo to embed; take another photo"
             raise ImageError(message, kind="unusable")
-        (answer,) = self.answers(embedding, k=k, among=among, features=features)
+        (answer,) = self.answers(embedding, k=k, among=among, features=features, verify=verify)
         return answer
 
     def locate_many(
-        self, paths: Sequence[Path | str], *, k: int = 5, among: Filter | None = None
+        self, paths: Sequence[Path | str], *, k: int = 5, among: Filter | None = None, verify: int | None = None
     ) -> tuple[tuple[tuple[str, Answer], ...], tuple[Failure, ...]]:
         """Answer for many photo files: (path, answer) of each that can be decoded, and the failures of the others."""
         photos = tuple(Photo(PurePosixPath(Path(path).as_posix()), "query") for path in paths)
         source = Source(Path(), photos)
         answers: list[tuple[str, Answer]] = []
         failures: list[Failure] = []
-        for batch in embed_photos(source, photos, self._embedder, reader=self._read):
+        for batch in embed_photos(source, photos, self._embedder, reader=partial(self._read, self.verifies(verify))):
             features = [Features.from_bytes(state.features) if state.features else None for state in batch.states]
-            found = self.answers(batch.embeddings, k=k, among=among, features=features)
+            found = self.answers(batch.embeddings, k=k, among=among, features=features, verify=verify)
             answers += [(str(photo.path), answer) for photo, answer in zip(batch.photos, found, strict=True)]
             failures += batch.failures
         return tuple(answers), tuple(failures)
 
-    def _read(self, photo: Photo) -> Seen:
+    def _read(self, verified: bool, photo: Photo) -> Seen:  # noqa: FBT001
         """The input of a query, with its local features where hits are verified."""
         data = images.read_bytes(Path(photo.path))
-        features = features_of(data).to_bytes() if self._verify else None
+        features = features_of(data).to_bytes() if verified else None
         return Seen(photo, FileState(features=features), input=self._embedder.read(data))
 
     def answers(
@@ -180,19 +209,21 @@ class Locator:
         k: int = 5,
         among: Filter | None = None,
         features: Sequence[Features | None] | None = None,
+        verify: int | None = None,
     ) -> tuple[Answer, ...]:
         """Answer for embedded queries ``(Q, dim)``, each with up to ``k`` hits.
 
-        Where the gallery's ranking verifies hits, that needs the queries' local ``features``; without them hits are in
-        the order of their similarities, and nothing of geometry speaks for them.
+        Where hits are verified, that needs the queries' local ``features``; without them hits are in the order of their
+        similarities, and nothing of geometry speaks for them. See `locate` and `verifies`.
         """
+        step = self._checked(verify)
         if k < 1:
             message = f"k must be at least 1, got {k}"
             raise OptionError(message)
         with self._turns.reading():
             ids = None if among is None else self._table.ids_of(among)
             asked = self._ranker.ask(embeddings, among=ids)
-            found, judged = self._hits(asked, k, ids, features)
+            found, judged = self._hits(asked, k, ids, step if features else None, features or ())
             seen, similarities, geometry = judged.first(self._rule.hits)
             codes = self._codes[self._table.rows_of(seen)]
             verdicts = self._rule.judge(asked.vectors, similarities, codes, geometry)
@@ -210,23 +241,28 @@ class Locator:
             )
 
     def _hits(
-        self, asked: Asked, k: int, ids: NDArray[np.int64] | None, features: Sequence[Features | None] | None
+        self,
+        asked: Asked,
+        k: int,
+        ids: NDArray[np.int64] | None,
+        step: Verify | None,
+        features: Sequence[Features | None],
     ) -> tuple[CheckedHits, CheckedHits]:
         """The hits to show and those to judge by, verified where that is wanted and there is what it needs."""
         wanted = self._rule.hits
-        verified = self._verify.hits if self._verify else 0
+        verified = step.hits if step else 0
         found = judged = self._ranker.search(asked, max(k, wanted, verified), among=ids)
         if self._labelled is not None:  # photos without a place may be hits, but prove nothing
             labelled = self._labelled if ids is None else np.intersect1d(ids, self._labelled)
             judged = self._ranker.search(asked, max(wanted, verified), among=labelled)
-        if self._verify is None or features is None:
+        if step is None:
             return CheckedHits(found.ids, found.similarities), CheckedHits(judged.ids, judged.similarities)
         known: list[Checks] = [{} for _ in features]
-        first = check_all(found, features, self._verify, self._features_of, known)
-        return first, first if judged is found else check_all(judged, features, self._verify, self._features_of, known)
+        first = check_all(found, features, step, self.features_of, known)
+        return first, first if judged is found else check_all(judged, features, step, self.features_of, known)
 
-    def _features_of(self, number: int) -> Features | None:
-        """The local features that the gallery keeps of a photo."""
+    def features_of(self, number: int) -> Features | None:
+        """The local features that the gallery keeps of a photo, given by its id."""
         data = self._gallery.features(FEATURES, [number]).get(number)
         return None if data is None else Features.from_bytes(data)
 
@@ -238,7 +274,7 @@ class Locator:
             GalleryError: if the gallery holds no photo of this path.
         """
         data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
-        there = self._features_of(self._gallery.id_of(path))
+        there = self.features_of(self._gallery.id_of(path))
         return None if there is None else verify(features_of(data), there)
 
 

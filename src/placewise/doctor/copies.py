@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from placewise.core import Finding, Photo
 from placewise.doctor.kinds import finding, listed
 from placewise.doctor.look import Look
+from placewise.grouping import Groups
 from placewise.outlines import near_pairs
-from placewise.outlines.groups import Groups
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,9 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from placewise.core import Image
+from placewise.grouping import Ties
 from placewise.machine import usable_cores
 from placewise.outlines.alignment import similarities
-from placewise.outlines.groups import Ties
 from placewise.outlines.views import Candidates, candidates, motions, oriented
 
 SIDE = 64  # pixels of an outline's side

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from placewise import grouping
 from placewise.core import Photo
 
 Rows = NDArray[np.int64]
@@ -167,17 +168,11 @@ def rows_by(keys: Sequence[Hashable]) -> dict[Hashable, Rows]:
 def sharing(positives: Sequence[Rows], names: Sequence[Hashable]) -> Groups:
     """Queries that share a positive are one group, and those that share one with them."""
     first: dict[int, int] = {}
-    above = list(range(len(positives)))
-
-    def top(number: int) -> int:
-        while above[number] != number:
-            above[number] = number = above[above[number]]
-        return number
-
+    joined = grouping.Groups(len(positives))
     for query, rows in enumerate(positives):
-        for row in rows.tolist():
-            above[top(query)] = top(first.setdefault(row, query))
-    return Groups.of([names[top(query)] for query in range(len(positives))], "groups of queries that share positives")
+        joined.join(np.array([(query, first.setdefault(row, query)) for row in rows.tolist()], np.int64).reshape(-1, 2))
+    keys = [names[joined.first(query)] for query in range(len(positives))]
+    return Groups.of(keys, "groups of queries that share positives")
 
 
 def stretches(queries: Sequence[Photo], frames: Sequence[int], *, length: int = STRETCH) -> Groups:

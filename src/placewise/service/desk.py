@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Self
 
 from placewise import images
 from placewise.calibrating import calibrate_gallery
-from placewise.entries import add_photo, entries_of, remove_photo
-from placewise.errors import ImageError, PlacewiseError
+from placewise.checking import features_of
+from placewise.entries import Upload, add_photo, entries_of, entry, remove_photo
+from placewise.errors import FeaturesMissingError, ImageError, PlacewiseError
 from placewise.gallery_file import GalleryFile, are_unit_rows
 from placewise.locate import Locator
 from placewise.models import load_model_of
 from placewise.openset import Aim
+from placewise.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from placewise.core import Answer, Embedder, Embeddings, Filter, Photo
-    from placewise.entries import Entry, Upload
+    from placewise.entries import Entry
+    from placewise.features import Features
     from placewise.openset import Calibration
+    from placewise.verify import Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +41,27 @@ class Query:
     Attributes:
         input: the network's input.
         size: width and height in pixels, upright.
+        features: its local features; None where nothing is to be verified.
     """
 
     input: NDArray[np.uint8]
     size: tuple[int, int]
+    features: Features | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of a photo: up to ``k`` hits ``among`` some of the gallery's photos."""
+    """What is asked of a photo: up to ``k`` hits ``among`` some of the gallery's photos, of which some are verified.
+
+    Attributes:
+        k: how many hits.
+        among: which photos may be hits; all if None.
+        verify: of how many of the best hits geometry is verified; as the gallery's ranking says if None.
+    """
 
     k: int = 5
     among: Filter | None = None
+    verify: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,23 @@ class Reply:
     embedding: Embeddings
     answer: Answer | None = None
     entries: tuple[Entry | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Match:
+    """A photo beside one of the gallery.
+
+    Attributes:
+        entry: the gallery's photo.
+        size: width and height of the photo in the pixels that its points are in: it may have been read smaller.
+        entry_size: likewise of the gallery's.
+        found: what geometry says of the two; the photo is its query.
+    """
+
+    entry: Entry
+    size: tuple[int, int]
+    entry_size: tuple[int, int]
+    found: Verification
 
 
 class Desk:
@@ -103,12 +133,23 @@ class Desk:
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
-    def read(self, data: bytes) -> Query:
-        """Decode a photo.
+    def read(self, data: bytes, question: Question | None = None) -> Query:
+        """Decode a photo, and find its local features if what is asked of it needs them.
 
         Raises:
             ImageError: if it is none, broken or too large.
+            FeaturesMissingError: if hits are to be verified and the gallery keeps no local features.
         """
+        size = self._size(data)
+        verified = question is not None and self._locator.verifies(question.verify)
+        return Query(self.embedder.read(data), size, features_of(data) if verified else None)
+
+    @property
+    def verified(self) -> int:
+        """Of how many hits geometry is verified unless a question says otherwise."""
+        return self._locator.verified
+
+    def _size(self, data: bytes) -> tuple[int, int]:
         facts = images.facts(data)
         if facts.width * facts.height > self._max_pixels:
             message = (
@@ -116,7 +157,31 @@ class Desk:
                 f"send it smaller"
             )
             raise ImageError(message, kind="too_large")
-        return Query(self.embedder.read(data), facts.upright)
+        return facts.upright
+
+    def match(self, number: int, data: bytes) -> Match | None:
+        """What geometry says of a photo and one of the gallery's, given by its id; None where there is none.
+
+        Raises:
+            FeaturesMissingError: if the gallery keeps no local features of it.
+            ImageError: if the photo is none, broken or too large.
+        """
+        found, locator = entry(self.file, number), self._locator
+        if found is None:
+            return None
+        there = locator.features_of(number)
+        if there is None:
+            message = (
+                "the gallery must keep local features of a photo to match it, got none; 'placewise index --features'"
+            )
+            raise FeaturesMissingError(message)
+        self._size(data)
+        here = features_of(data)
+        return Match(found, here.size, there.size, verify(here, there))
+
+    def upload(self, data: bytes) -> Upload:
+        """What the gallery keeps of a photo's bytes; see `entries.Upload.of`."""
+        return Upload.of(data, features=self.file.keeps_features)
 
     def reply(self, asked: Sequence[tuple[Query, Question | None]]) -> list[Reply | Exception]:
         """Embed photos together and answer those of which something is asked; an error for each that has none."""
@@ -132,7 +197,13 @@ class Desk:
                 groups.setdefault(question, []).append(row)
         for question, rows in groups.items():
             try:
-                answers = self._locator.answers(embeddings[rows], k=question.k, among=question.among)
+                answers = self._locator.answers(
+                    embeddings[rows],
+                    k=question.k,
+                    among=question.among,
+                    features=[asked[row][0].features for row in rows],
+                    verify=question.verify,
+                )
             except PlacewiseError as error:  # a filter that names what is not there: the others are not to blame
                 answers = ()
                 for row in rows:

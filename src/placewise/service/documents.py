@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from placewise.core import Photo
     from placewise.core import Position as CorePosition
     from placewise.entries import Entry
-    from placewise.service.desk import Reply
+    from placewise.service.desk import Match, Reply
 
 
 class Position(BaseModel):
@@ -146,6 +146,8 @@ class GalleryDocument(BaseModel):
     places: int
     with_position: int
     thumbnails: int
+    features: int = Field(description="How many photos keep local features, to be matched by.")
+    verified: int = Field(description="Of how many hits geometry is verified unless a request says otherwise.")
     model: ModelDocument
     calibration: dict[str, Any] | None = Field(
         description="As 'placewise calibrate --json' prints it, and whether the confidence is a probability or the "
@@ -154,6 +156,40 @@ class GalleryDocument(BaseModel):
     caution: str = Field(description="What to know of the decisions; empty if nothing.")
     may: MayDocument
     limits: LimitsDocument
+
+
+class MatchDocument(BaseModel):
+    """A photo beside one of the gallery, and what they have in common."""
+
+    photo: PhotoDocument
+    accepted: bool = Field(description="Whether geometry says that both show the same.")
+    significance: float = Field(description="-log10 of the number of false alarms; higher is surer.", examples=[41.3])
+    inliers: int = Field(description="How many matches one geometry explains.", examples=[64])
+    kind: str | None = Field(description="similarity, homography or fundamental; null without any.")
+    spread: float = Field(description="Share of 8 x 8 cells of a photo that hold an inlier, where that is less.")
+    query_size: tuple[float, float] = Field(
+        description="Width and height of the sent photo in the pixels that its points are in."
+    )
+    photo_size: tuple[float, float] = Field(description="Likewise of the gallery's photo.")
+    query_points: list[tuple[float, float]] = Field(description="The inliers, (x, y) in pixels, most distinct first.")
+    photo_points: list[tuple[float, float]] = Field(description="Their partners in the gallery's photo.")
+
+    @classmethod
+    def of(cls, match: Match) -> Self:
+        """A match of the library."""
+        found = match.found
+        return cls(
+            photo=PhotoDocument.of(match.entry),
+            accepted=found.accepted,
+            significance=found.significance,
+            inliers=found.inlier_count,
+            kind=found.kind,
+            spread=found.spread,
+            query_size=match.size,
+            photo_size=match.entry_size,
+            query_points=found.query_points[found.inliers].tolist(),
+            photo_points=found.candidate_points[found.inliers].tolist(),
+        )
 
 
 class PageDocument(BaseModel):

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from placewise.errors import CalibrationError, GalleryError, ImageError, NameTakenError, OptionError, PlacewiseError
+from placewise.errors import (
+    CalibrationError,
+    FeaturesMissingError,
+    GalleryError,
+    ImageError,
+    NameTakenError,
+    OptionError,
+    PlacewiseError,
+)
 from placewise.service import logs
 
 if TYPE_CHECKING:
@@ -67,16 +75,21 @@ def image_problem(error: ImageError) -> Problem:
     return Problem(422, f"image_{error.kind}", str(error))
 
 
+_KINDS: tuple[tuple[type[PlacewiseError], int, str], ...] = (
+    (OptionError, 422, "option"),
+    (CalibrationError, 409, "calibration"),
+    (NameTakenError, 409, "taken"),
+    (FeaturesMissingError, 409, "features"),
+)
+
+
 def problem_of(error: PlacewiseError) -> Problem:
     """The problem that a library error is for a client."""
     if isinstance(error, ImageError):
         return image_problem(error)
-    if isinstance(error, OptionError):
-        return Problem(422, "option", str(error))
-    if isinstance(error, CalibrationError):
-        return Problem(409, "calibration", str(error))
-    if isinstance(error, NameTakenError):
-        return Problem(409, "taken", str(error))
+    for kind_of_error, status, kind in _KINDS:
+        if isinstance(error, kind_of_error):
+            return Problem(status, kind, str(error))
     if isinstance(error, GalleryError):  # its message names a path of this machine
         return busy("the gallery cannot be used at the moment; the log of the service says why", kind="gallery")
     return Problem(500, "error", "the service cannot answer this; its log says why")

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from placewise.core import Filter, Position
-from placewise.entries import Upload, entries_after, entries_with_position, entry
+from placewise.entries import entries_after, entries_with_position, entry
 from placewise.errors import OptionError, PlacewiseError
 from placewise.service.access import Reader, Service, Writer
-from placewise.service.bodies import read_body
+from placewise.service.bodies import Body, read_body
 from placewise.service.desk import Question
 from placewise.service.documents import (
     AnswerDocument,
@@ -21,6 +21,7 @@ from placewise.service.documents import (
     GalleryDocument,
     LocatedDocument,
     MapDocument,
+    MatchDocument,
     PageDocument,
     PhotoDocument,
     StateDocument,
@@ -49,6 +50,12 @@ class LocateQuery(_Strict):
     """What is asked of a photo."""
 
     k: int = Field(5, ge=1, le=100, description="How many hits.")
+    verify: int | None = Field(
+        None,
+        ge=0,
+        le=50,
+        description="Of how many of the best hits geometry is verified; as the gallery ranks if left out.",
+    )
     place: list[str] = Field([], max_length=100, description="Only photos of these places may be hits.")
     sequence: list[str] = Field([], max_length=100, description="Only photos of these sequences may be hits.")
     box: str | None = Field(
@@ -63,7 +70,7 @@ class LocateQuery(_Strict):
         """
         box = None if self.box is None else _box(self.box)
         among = Filter(tuple(self.place), box, tuple(self.sequence))
-        return Question(self.k, None if among == Filter() else among)
+        return Question(self.k, None if among == Filter() else among, self.verify)
 
 
 class PageQuery(_Strict):
@@ -105,7 +112,7 @@ def _form(**fields: str) -> dict[str, Any]:
 @api.post(
     "/locate",
     summary="Which place does a photo show?",
-    responses=described(400, 408, 413, 415, 422, 503),
+    responses=described(400, 408, 409, 413, 415, 422, 503),
     openapi_extra=_form(),
 )
 async def locate(
@@ -184,6 +191,23 @@ def thumbnail(service: Service, _: Reader, number: Number) -> Response:
 
 
 @api.post(
+    "/photos/{number}/match",
+    summary="What a photo and one of the gallery have in common",
+    responses=described(400, 404, 408, 409, 413, 415, 422, 503),
+    openapi_extra=_form(),
+)
+async def match(request: Request, service: Service, _: Reader, number: Number) -> MatchDocument:
+    """Whether geometry says that both show the same, and the points that it says it by."""
+    service.photos.check(1)
+    data = _one(await read_body(request, service.settings, service.memory))
+    with service.photos.holding(1):
+        matched = await service.match(number, data)
+    if matched is None:
+        raise _unknown(number)
+    return MatchDocument.of(matched)
+
+
+@api.post(
     "/photos",
     status_code=201,
     summary="Add a photo to the gallery",
@@ -203,14 +227,10 @@ async def add(request: Request, response: Response, service: Service, _: Writer)
     """Its embedding, labels and a thumbnail are kept; the original is not. The answer comes when it is on the disk."""
     service.photos.check(1)
     body = await read_body(request, service.settings, service.memory, fields=_LABELS)
-    if len(body.photos) != 1:
-        message = f"one photo must be added at a time, got {len(body.photos)}; send several requests"
-        raise Problem(422, "too_many", message)
-    position = _position(body.fields)
-    ((_name, data),) = body.photos
+    position, data = _position(body.fields), _one(body)
     with service.photos.holding(1):
         _query, reply = await service.reply(data, None)
-        upload = await service.decode(Upload.of, data)
+        upload = await service.decode(service.desk.upload, data)
         named = upload.photo(name=body.fields.get("name", ""), place=body.fields.get("place", ""), position=position)
         added, is_new = await service.write(partial(service.desk.add, named, upload, reply.embedding))
     response.status_code = 201 if is_new else 200
@@ -262,6 +282,14 @@ async def readyz(service: Service) -> StateDocument:
 def metrics(service: Service, _: Reader) -> Response:
     """In Prometheus's text format."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _one(body: Body) -> bytes:
+    if len(body.photos) != 1:
+        message = f"one photo must be sent at a time, got {len(body.photos)}; send several requests"
+        raise Problem(422, "too_many", message)
+    ((_name, data),) = body.photos
+    return data
 
 
 def _unknown(number: int, what: str = "of the gallery") -> Problem:

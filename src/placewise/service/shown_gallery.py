@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from placewise.calibrating import read_calibration
 from placewise.evaluation import calibration_json
+from placewise.features import KIND
 from placewise.housekeeping import gallery_info
 from placewise.service.documents import GalleryDocument, LimitsDocument, MayDocument, ModelDocument
 
@@ -26,6 +27,8 @@ def shown_gallery(service: State, caller: Caller) -> GalleryDocument:
         places=info["places"],
         with_position=info["with_position"],
         thumbnails=info["thumbnails"],
+        features=info["features"].get(KIND, 0),
+        verified=service.desk.verified,
         model=ModelDocument(
             name=file.card.name, dim=file.card.dim, fingerprint=file.card.fingerprint, licence=file.card.licence
         ),

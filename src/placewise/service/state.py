@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from placewise.machine import usable_cores
@@ -15,9 +17,9 @@ from placewise.service.metrics_page import Metrics
 from placewise.service.problems import busy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
-    from placewise.service.desk import Desk, Query, Question, Reply
+    from placewise.service.desk import Desk, Match, Query, Question, Reply
     from placewise.service.settings import Settings
 
 T = TypeVar("T")
@@ -84,10 +86,24 @@ class State:
             Problem: 503, if that takes too long.
             PlacewiseError: if the photo or the question is at fault.
         """
+        async with self._in_time():
+            query = await self.decode(partial(self.desk.read, question=question), data)
+            return query, await self._batcher.ask((query, question))
+
+    async def match(self, number: int, data: bytes) -> Match | None:
+        """What geometry says of a photo and one of the gallery's; see `Desk.match`.
+
+        Raises:
+            Problem: 503, if that takes too long.
+        """
+        async with self._in_time():
+            return await self.decode(partial(self.desk.match, number), data)
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncGenerator[None]:
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                query = await self.decode(self.desk.read, data)
-                return query, await self._batcher.ask((query, question))
+                yield
         except TimeoutError as error:
             message = f"an answer must be found within {self.settings.timeout_s:g} s, and was not; try again"
             raise busy(message, kind="timeout") from error

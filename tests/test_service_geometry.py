@@ -1,0 +1,104 @@
+"""Geometry over HTTP: hits that are verified, photos beside one another, and galleries that keep no local features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from tests.conftest import TinyModel
+
+from placewise.gallery import Gallery
+from placewise.gallery_file import GalleryFile
+from placewise.locate import Locator
+from placewise.rank import Place, Stack, Verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RANKINGS = pytest.mark.parametrize("stack", [Stack((Place(0.3), Verify(5))), Stack()], ids=["verifying", "plain"])
+
+
+@pytest.fixture
+def serve(served: Callable[..., str], tmp_path: Path, textures: Path, tiny_model: TinyModel) -> Callable[[Stack], str]:
+    """A function that serves the textures, with local features, in a ranking."""
+
+    def start(stack: Stack, **values: object) -> str:
+        path = tmp_path / "served.gallery"
+        path.unlink()
+        with Gallery.open_for(path, tiny_model, features=True) as gallery:
+            gallery.add(textures / "manifest.csv")
+        with GalleryFile.open(path) as file:
+            file.put_ranking(stack.to_json())
+        return served(**values)
+
+    return start
+
+
+def post(url: str, photo: Path, **query: object) -> httpx.Response:
+    """Send a photo as it is."""
+    return httpx.post(url, content=photo.read_bytes(), params=query)  # type: ignore[arg-type]
+
+
+@RANKINGS
+def test_hits_are_verified_as_the_library_does(
+    serve: Callable[..., str], stack: Stack, tmp_path: Path, textures: Path, tiny_model: TinyModel
+) -> None:
+    """With and without ``verify``, hits, inliers, confidence and reason are those of `Locator.locate`."""
+    url, query = serve(stack), textures / "0-4.jpg"
+    for verify in (None, 0, 3):
+        asked = {} if verify is None else {"verify": verify}
+        (answer,) = post(f"{url}/v1/locate", query, **asked).json()["answers"]
+        with GalleryFile.open(tmp_path / "served.gallery") as file:
+            expected = Locator(file, tiny_model).locate(query, verify=verify)
+
+        assert [(hit["path"], hit["inliers"]) for hit in answer["hits"]] == [
+            (str(hit.photo.path), hit.inliers) for hit in expected.hits
+        ]
+        assert (answer["confidence"], answer["reason"]) == (pytest.approx(expected.confidence), expected.reason)
+        verified = sum(hit["inliers"] is not None for hit in answer["hits"])
+        assert verified == (min(5, verify) if verify is not None else 5 * bool(stack.step(Verify)))
+
+
+def test_a_photo_beside_one_of_the_gallery(serve: Callable[..., str], textures: Path) -> None:
+    """Of one place: accepted, with as many points in both as there are inliers, shifted as the photos are."""
+    url = serve(Stack())
+    photos = {one["path"]: one["id"] for one in httpx.get(f"{url}/v1/photos").json()["photos"]}
+    same = post(f"{url}/v1/photos/{photos['0-0.jpg']}/match", textures / "0-4.jpg").json()
+    other = post(f"{url}/v1/photos/{photos['1-0.jpg']}/match", textures / "0-4.jpg").json()
+
+    assert (same["accepted"], same["photo"]["path"]) == (True, "0-0.jpg")
+    assert len(same["query_points"]) == len(same["photo_points"]) == same["inliers"] > 50
+    assert same["query_size"] == same["photo_size"] == [512, 384]
+    shifts = sorted(
+        query[0] - photo[0] for query, photo in zip(same["query_points"], same["photo_points"], strict=True)
+    )
+    assert shifts[len(shifts) // 2] == pytest.approx(44, abs=0.5)
+    assert other["accepted"] is False
+    assert other["significance"] < same["significance"]
+
+
+def test_a_photo_that_is_added_keeps_features_where_the_gallery_does(serve: Callable[..., str], textures: Path) -> None:
+    """It can be matched at once."""
+    url = serve(Stack(), allow_anyone="write")
+    added = httpx.post(f"{url}/v1/photos", files={"image": (textures / "7-4.jpg").read_bytes()}).json()
+    found = post(f"{url}/v1/photos/{added['id']}/match", textures / "7-4.jpg").json()
+    gallery = httpx.get(f"{url}/v1/gallery").json()
+
+    assert found["accepted"] is True
+    assert gallery["features"] == gallery["photos"] == 25
+    assert gallery["verified"] == 0
+
+
+def test_without_features_nothing_can_be_matched(served: Callable[..., str], tiny_dataset: Path) -> None:
+    """A gallery that keeps none says so, for a match and for hits to be verified; ``verify=0`` asks for nothing."""
+    url, photo = served(), tiny_dataset.parent / "p0" / "3.png"
+    for response in (post(f"{url}/v1/photos/1/match", photo), post(f"{url}/v1/locate", photo, verify=5)):
+        assert (response.status_code, response.json()["kind"]) == (409, "features")
+        assert "--features" in response.json()["detail"]
+    assert post(f"{url}/v1/locate", photo, verify=0).status_code == 200
+    assert post(f"{url}/v1/photos/99/match", photo).status_code == 404
+    assert post(f"{url}/v1/locate", photo, verify=51).status_code == 422
+    both = [("image", photo.read_bytes()), ("image", photo.read_bytes())]
+    assert httpx.post(f"{url}/v1/photos/1/match", files=both).json()["kind"] == "too_many"
