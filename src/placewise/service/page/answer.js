@@ -66,7 +66,7 @@ function unknown(item) {
   return {
     badge: "UNKNOWN",
     verdict: visit.gallery?.photos === 0 ? "The gallery is empty" : "A place I do not know",
-    sure: [place && `Most like ${place}, but not enough.`, sureOf(item)].filter(Boolean).join(" "),
+    sure: place === null ? sureOf(item) : `Most like ${place}, but only ${sureOf(item, false)}`,
     why: whyOf(item),
   };
 }
@@ -84,12 +84,13 @@ function looking({ waitS }) {
   return { badge: "One moment", verdict: "Looking …", sure, why: "" };
 }
 
-function sureOf(item) {
+/** The confidence and tau, as a sentence of its own or as the end of one. */
+function sureOf(item, isSentence = true) {
   const { confidence } = item.answer;
   if (confidence === null) return "";
   const [value, tau] = compared(confidence, tauOf(item));
-  if (isProbability()) return `${capital(value)} sure; KNOWN begins at ${tau}.`;
-  return `The best photo is ${value} similar; KNOWN begins at ${tau}.`;
+  if (isProbability()) return `${isSentence ? capital(value) : value} sure; KNOWN begins at ${tau}.`;
+  return `${isSentence ? "The best photo is " : ""}${value} similar; KNOWN begins at ${tau}.`;
 }
 
 const capital = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;

@@ -1,7 +1,8 @@
 /** Both photos side by side, with the matched points that one geometry explains. */
 
-import { json, pictureOf } from "./api.js";
+import { Problem, json, pictureOf } from "./api.js";
 import { byId, draw } from "./elements.js";
+import { visit } from "./visit.js";
 import { counted, said } from "./words.js";
 
 const MOST_LINES = 60;
@@ -44,6 +45,7 @@ export async function open(item, hit) {
   if (turn !== opened) return;
   render(sides);
   try {
+    if (visit.gallery?.features === 0) throw new Problem(409, "features", ""); // do not send it for nothing
     const match = await json(`/v1/photos/${hit.id}/match`, {
       method: "POST",
       body: item.file,
@@ -142,7 +144,7 @@ function lines(sides, frames) {
   const [from, to] = sides.map(({ points, size }, number) => points.slice(0, MOST_LINES).map((point) => placed(point, size, frames[number])));
   return from.map(([x1, y1], number) => {
     const [x2, y2] = to[number];
-    const ends = [[x1, y1], [x2, y2]].map(([cx, cy]) => draw("circle", { cx, cy, r: 3.4 }));
+    const ends = [[x1, y1], [x2, y2]].map(([cx, cy]) => draw("circle", { cx, cy, r: 4.2 }));
     const pair = draw("g", { class: "pair-of-points" }, draw("line", { x1, y1, x2, y2 }), ...ends);
     pair.style.setProperty("--hue", Math.round((number * 137.5) % 360));
     return pair;

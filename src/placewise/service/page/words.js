@@ -2,6 +2,8 @@
 
 import { isProbability, visit } from "./visit.js";
 
+const PERCENT = "\u00a0%"; // on the same line as its number
+
 export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
 /**
@@ -12,9 +14,9 @@ export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${
 export function level(value, more = 0) {
   if (!isProbability()) return value.toFixed(2 + more);
   const least = 10 ** -more;
-  if (value < 1 && 100 - 100 * value < least / 2) return `over ${(100 - least).toFixed(more)} %`;
-  if (value > 0 && 100 * value < least / 2) return `under ${least.toFixed(more)} %`;
-  return `${(100 * value).toFixed(more)} %`;
+  if (value < 1 && 100 - 100 * value < least / 2) return `over ${(100 - least).toFixed(more)}${PERCENT}`;
+  if (value > 0 && 100 * value < least / 2) return `under ${least.toFixed(more)}${PERCENT}`;
+  return `${(100 * value).toFixed(more)}${PERCENT}`;
 }
 
 /** A confidence and a tau with as many digits as tell them apart. */
