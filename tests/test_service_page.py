@@ -116,7 +116,7 @@ def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
     contexts = []
 
     def open_page(address: str, *, quiet: bool = True, **options: Any) -> Page:
-        context = browser.new_context(**{"viewport": DESK, **options})
+        context = browser.new_context(**{"viewport": DESK, "reduced_motion": "reduce", **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
@@ -188,7 +188,7 @@ def test_a_photo_is_answered_and_compared(
     opened: Callable[..., Page], url: str, photos: Photos, viewport: ViewportSize, scheme: str
 ) -> None:
     """Empty, KNOWN, beside a hit and UNKNOWN, the page fits its window, is readable and silent, by day and by night."""
-    page = opened(url, viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+    page = opened(url, viewport=viewport, color_scheme=scheme)
     expect(page.locator("#facts")).to_have_text("market.gallery · 15 photos of 5 places")
     check(page, viewport, scheme)
 
@@ -220,7 +220,7 @@ def test_a_photo_is_answered_and_compared(
 
 def test_photos_can_be_dropped_and_pasted(opened: Callable[..., Page], url: str, photos: Photos) -> None:
     """A drop anywhere and a paste are answered like a choice, and those who hear the page are told."""
-    page = opened(url)
+    page = opened(url, reduced_motion="no-preference")
     page.evaluate(DROP, ["drop.jpg", encoded(photos.known), "footer"])
     expect(page.locator("#verdict")).to_have_text("market 0")
     expect(page.locator("#status")).to_contain_text("KNOWN: market 0. Confidence")
@@ -299,6 +299,7 @@ def test_a_photo_is_added_and_taken_back(
         page.locator("#position").fill("48.001, 16.002")
         page.get_by_role("button", name="Add photo").click()
         expect(page.locator("#added")).to_contain_text("Added as a photo of fountain.")
+        check(page, DESK)
         expect(page.locator("#facts")).to_contain_text("16 photos of 6 places")
         added = httpx.get(f"{url}/v1/photos", params={"place": "fountain"}).json()["photos"]
         assert [(photo["position"]["lat"], photo["position"]["lon"]) for photo in added] == [(48.001, 16.002)]
@@ -390,6 +391,7 @@ def test_what_is_no_photo_or_too_large_is_refused_in_words(
             page.locator("#history button").nth(number).click()
             expect(page.locator("#verdict")).to_have_text(words)
         page.locator("#history button").nth(2).click()
+        check(page, DESK)
         expect(page.locator("#sure")).to_contain_text("up to 0.2 MB. This one has 0.3 MB.")
 
 
@@ -424,20 +426,24 @@ def test_a_busy_service_is_asked_once_more_and_a_silent_one_on_demand(
 
 
 def test_names_are_text_and_never_markup(opened: Callable[..., Page], photos: Photos, tmp_path: Path) -> None:
-    """A place and a file named like a script are shown as they are written."""
-    name = "<img src=x onerror=alert(1)>"
+    """A place and a file named like a script are shown as they are written, and long ones do not widen a phone."""
+    name = f"<img src=x onerror=alert(1)>{'w' * 150}"
     path = tmp_path / "sly.gallery"
     rows = f"path,place,split\n{photos.known.name},{name},gallery\n"
     (photos.manifest.parent / "sly.csv").write_text(rows, encoding="utf-8")
     with Gallery.open_for(path, TinyModel()) as made:
         made.add(photos.manifest.parent / "sly.csv")
     with serving(path) as url:
-        page = opened(url)
+        page = opened(url, viewport=PHONE)
         page.evaluate(DROP, [f"{name}.jpg", encoded(photos.known), "main"])
 
         expect(page.locator("#verdict")).to_have_text(name)
         expect(page.locator("#asked figcaption")).to_have_text(f"{name}.jpg")
         expect(page.locator("[onerror]")).to_have_count(0)
+        check(page, PHONE)
+        page.locator(".hit").first.click()
+        expect(page.locator("#match-title")).to_have_text(name)
+        check(page, PHONE)
 
 
 def test_every_file_of_the_page_is_served_and_names_no_other_host() -> None:

@@ -99,7 +99,7 @@ async function settle(item) {
 /** Whether the gallery decides in another way than it did when the page loaded it. */
 function isAnother({ tau }, caution) {
   const { gallery } = visit;
-  return gallery !== null && (caution !== gallery.caution || (gallery.calibration && gallery.calibration.tau !== tau));
+  return gallery === null || caution !== gallery.caution || (gallery.calibration !== null && gallery.calibration.tau !== tau);
 }
 
 async function ask(item) {

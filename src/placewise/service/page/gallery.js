@@ -46,7 +46,9 @@ function tellState() {
     const words = "What is KNOWN and what is UNKNOWN is decided by a convention that promises nothing. The gallery can learn from its own photos where UNKNOWN begins:";
     notice("This gallery is not calibrated", words, calibrating());
   } else if (caution) {
-    notice("The gallery has changed since it was calibrated", `${caution[0].toUpperCase()}${caution.slice(1)}.`, may.write ? calibrating() : null);
+    const [, what] = /: ([^;]+)/.exec(caution) ?? [null, caution];
+    const words = `It still decides as before (${what}). Once it is as you want it:`;
+    notice("The gallery has changed since it was calibrated", words, calibrating());
   } else {
     show(byId("notice"), false);
   }

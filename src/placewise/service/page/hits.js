@@ -34,10 +34,11 @@ function card(hit, number) {
     make("span", { className: "number" }, "similarity ", make("b", { textContent: hit.similarity.toFixed(3) })),
     bar,
     hit.inliers === null ? null : make("span", { className: "soft", textContent: `${hit.inliers} points agree` }),
-    make("span", { className: "soft path", textContent: hit.path }),
+    hit.place === null ? null : make("span", { className: "soft path", textContent: hit.path }),
   ];
-  const button = make("button", { type: "button", className: "hit", disabled: hit.id === null }, picture, ...facts);
+  const button = make("button", { type: "button", className: "hit", disabled: hit.id === null }, picture, ...facts.filter(Boolean));
   button.setAttribute("aria-label", labelOf(hit, number));
+  button.title = hit.path;
   button.addEventListener("click", () => open(visit.current, hit));
   return make("li", {}, button);
 }
