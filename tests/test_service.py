@@ -246,6 +246,7 @@ def test_calibrating_changes_the_decisions_at_once(served: Callable[..., str], t
 
     assert located["answers"][0]["tau"] == pytest.approx(found["tau"])
     assert located["caution"] == ""
+    assert found["confidence"] == "similarity"  # four places teach no probability
     assert httpx.get(f"{url}/v1/gallery").json()["calibration"] == found
     assert problem(httpx.post(f"{url}/v1/calibrate", params={"false_accept_rate": 1})) == (422, "invalid")
 

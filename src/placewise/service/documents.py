@@ -149,7 +149,10 @@ class GalleryDocument(BaseModel):
     features: int = Field(description="How many photos keep local features, to be matched by.")
     verified: int = Field(description="Of how many hits geometry is verified unless a request says otherwise.")
     model: ModelDocument
-    calibration: dict[str, Any] | None = Field(description="As 'placewise calibrate --json' prints it; null without.")
+    calibration: dict[str, Any] | None = Field(
+        description="As 'placewise calibrate --json' prints it, and whether the confidence is a probability or the "
+        "best similarity; null without."
+    )
     caution: str = Field(description="What to know of the decisions; empty if nothing.")
     may: MayDocument
     limits: LimitsDocument

@@ -44,6 +44,10 @@ def shown_gallery(service: State, caller: Caller) -> GalleryDocument:
 
 
 def shown_calibration(calibration: Calibration) -> dict[str, Any]:
-    """A calibration as the command line shows it, but without the path of the photos that it was learned from."""
+    """A calibration as the command line shows it, but without the path of the photos that it was learned from.
+
+    ``confidence`` says what is compared with tau: a ``probability``, or the best ``similarity`` itself.
+    """
     document = calibration_json(calibration)
-    return {**document, "basis": "gallery" if document["basis"] == "gallery" else "labelled"}
+    basis = "gallery" if document["basis"] == "gallery" else "labelled"
+    return {**document, "basis": basis, "confidence": "similarity" if calibration.confidence is None else "probability"}
