@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from placewise.checking import Checked
 from placewise.core import Embeddings, Photo
-from placewise.openset import SimilarityRule
+from placewise.openset import GeometryRule, Rule, SimilarityRule
 from placewise.scoring import ranking
 from placewise.scoring.ranking import rank_all, ranks_of
 from placewise.scoring.truth import Groups, Truth
@@ -151,3 +152,23 @@ def test_junk_answers_nothing(top: int) -> None:
     assert one.answer == right[0]
     assert one.confidence == pytest.approx(float(there[right[0]] @ query[0]))
     assert one.ranks[one.rows == right[0]] == 4
+
+
+@pytest.mark.parametrize(
+    "rule", [GeometryRule(), SimilarityRule(None), SimilarityRule(0.2)], ids=["geometry", "none", "tau"]
+)
+def test_the_hit_that_geometry_puts_first_answers(rule: Rule) -> None:
+    """A rule that wants one hit is shown the first of the verified ones, also where that was not the most similar."""
+    there = vectors(8, 40, 40)
+    truth = Truth.of(photos(40, "gallery"), photos(1, "query"), [np.array([5])], Groups.of([0], "queries"))
+    fifth = np.argsort(-(there @ there[0]), kind="stable")[4]
+
+    def check(_: int, hits: NDArray[np.int64]) -> Checked:
+        order = np.argsort(hits != fifth, kind="stable")
+        return Checked(order, np.arange(len(hits)), np.where(hits[order] == fifth, 2.0, 0.0))
+
+    (one,) = rank_all(there, there[:1], truth, rule, check=check, verified=10)
+    near = float(there[fifth] @ there[0])
+
+    assert one.rows[0] == one.answer == fifth
+    assert one.confidence == pytest.approx(2 * near if isinstance(rule, GeometryRule) else near, abs=1e-6)

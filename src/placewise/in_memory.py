@@ -111,8 +111,9 @@ class MemoryGallery:
 
     def predict(self, queries: Embeddings, truth: Truth, rule: Rule, *, top: int | None) -> tuple[Prediction, ...]:
         """Answer embedded queries ``(Q, dim)``, those of a truth, by ranking the gallery; see `rank_all`."""
-        check = self._check if self.stack.step(Verify) else None
-        return rank_all(self.learned.matrix, self.learned.ask(queries), truth, rule, top=top, check=check)
+        step, asked = self.stack.step(Verify), self.learned.ask(queries)
+        check, verified = (self._check, step.hits) if step else (None, 0)
+        return rank_all(self.learned.matrix, asked, truth, rule, top=top, check=check, verified=verified)
 
     def answer_one(self, embedding: NDArray[np.float32], query: int) -> NDArray[np.int64]:
         """The best rows for one of the queries, ``(dim,)``, as `locate` ranks them: to see how long that takes."""

@@ -57,7 +57,7 @@ Check = Callable[[int, Rows], Checked]
 """Verifies the hits of a query, given its number and their rows."""
 
 
-def rank_all(
+def rank_all(  # noqa: PLR0913  # each is an option of its own
     gallery: Embeddings,
     queries: Embeddings,
     truth: Truth,
@@ -65,6 +65,7 @@ def rank_all(
     *,
     top: int | None = TOP,
     check: Check | None = None,
+    verified: int = 0,
 ) -> tuple[Prediction, ...]:
     """Answer each query by ranking the gallery.
 
@@ -75,6 +76,7 @@ def rank_all(
         rule: decides on the hits.
         top: hits to keep for each query; None for all.
         check: verifies and reorders the first hits, if given.
+        verified: of how many hits; the rule sees the first of these after that.
     """
     codes = Places.of_labels([photo.place for photo in truth.gallery]).codes
     top = len(gallery) if top is None else top
@@ -82,9 +84,9 @@ def rank_all(
     predictions: list[Prediction] = []
     for start in range(0, len(queries), step):
         numbers = range(start, min(start + step, len(queries)))
-        ranked = list(_rank_block(gallery, queries, truth, numbers, _Wanted(top, rule, codes)))
+        ranked = list(_rank_block(gallery, queries, truth, numbers, _Wanted(top, rule, codes, verified)))
         if check is not None:
-            ranked = [_checked(one, number, check) for one, number in zip(ranked, numbers, strict=True)]
+            ranked = [_checked(one, number, check, rule.hits) for one, number in zip(ranked, numbers, strict=True)]
         predictions += _judged(ranked, queries[numbers.start : numbers.stop], rule, codes)
     return tuple(predictions)
 
@@ -95,6 +97,12 @@ class _Wanted(NamedTuple):
     top: int
     rule: Rule
     codes: NDArray[np.int64]
+    verified: int
+
+    @property
+    def seen(self) -> int:
+        """Hits to keep for the rule: which of those that are verified it sees, geometry will say."""
+        return max(self.rule.hits, self.verified)
 
 
 def _rank_block(
@@ -130,13 +138,13 @@ def _ranked(  # what one row of the block is
     wanted: _Wanted,
     counts: NDArray[np.bool_] | None,
 ) -> _Ranked:
-    hits, similarities = first_hits(near, vectors, query, max(wanted.top, wanted.rule.hits))
+    hits, similarities = first_hits(near, vectors, query, max(wanted.top, wanted.seen))
     seen, seen_similarities = hits, similarities
     if counts is not None:
         keep = counts[hits]
-        if keep.sum() < min(wanted.rule.hits, counts.sum()):
+        if keep.sum() < min(wanted.seen, counts.sum()):
             rows = np.flatnonzero(counts)
-            seen, seen_similarities = first_hits(near[rows], vectors, query, wanted.rule.hits, rows)
+            seen, seen_similarities = first_hits(near[rows], vectors, query, wanted.seen, rows)
         else:
             seen, seen_similarities = hits[keep], similarities[keep]
     hits, similarities = hits[: wanted.top], similarities[: wanted.top]
@@ -147,13 +155,16 @@ def _ranked(  # what one row of the block is
         np.concatenate([hits, below[order]]),
         np.concatenate([np.arange(1, len(hits) + 1), ranks[order]]),
         np.concatenate([similarities, exact[order]]),
-        seen[: wanted.rule.hits],
-        seen_similarities[: wanted.rule.hits],
+        seen[: wanted.seen],
+        seen_similarities[: wanted.seen],
     )
 
 
-def _checked(one: _Ranked, number: int, check: Check) -> _Ranked:
-    """The same with its first hits in the order of their geometry; a hit that is not among them keeps its rank."""
+def _checked(one: _Ranked, number: int, check: Check, wanted: int) -> _Ranked:
+    """The same with its first hits in the order of their geometry; a hit that is not among them keeps its rank.
+
+    The rule sees the first ``wanted`` in that order.
+    """
     first = int(np.sum(one.ranks == np.arange(1, len(one.ranks) + 1)))
     hits, seen = check(number, one.rows[:first]), check(number, one.seen)
     order = np.concatenate([hits.order, np.arange(first, len(one.rows))])
@@ -162,10 +173,10 @@ def _checked(one: _Ranked, number: int, check: Check) -> _Ranked:
         one.rows[order],
         one.ranks,
         one.similarities[order],
-        one.seen[seen.order],
-        one.seen_similarities[seen.order],
+        one.seen[seen.order][:wanted],
+        one.seen_similarities[seen.order][:wanted],
         np.concatenate([hits.inliers, none]),
-        seen.geometry,
+        seen.geometry[:wanted],
     )
 
 
