@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from placewise.indexing import index_source
 from placewise.locate import Locator
 from placewise.models import load_model
 from placewise.openset import Aim, calibrate, calibration_to_json
+from placewise.presets import find_preset
+from placewise.renewal import renew_calibration
 from placewise.sources import read_source
 
 if TYPE_CHECKING:
@@ -125,7 +128,7 @@ def test_without_a_calibration_the_locator_says_so(gallery: GalleryFile, tiny_mo
     plain = Locator(gallery, tiny_model)
     (answer,) = plain.answers(rows_of(12, 6)[:1])
     assert answer.tau == 0.5
-    assert plain.caution.startswith("the gallery is not calibrated: tau 0.50 on the best similarity is a convention")
+    assert plain.caution.startswith("the gallery is not calibrated: tau 0.50 on the plain similarity is a convention")
 
     calibrate_gallery(gallery)
     fixed = Locator(gallery, tiny_model, tau=0.7)
@@ -482,3 +485,67 @@ def test_floors_that_look_alike_are_said_to(photos_root: Path) -> None:
     assert second.endswith("hallway")
     assert first != second
     assert evaluation.open_set["known_accepted_right"] == pytest.approx(calibration.known_accepted, abs=0.05)
+
+
+def test_a_gallery_calibrates_itself_once_and_again_when_it_has_changed(gallery: GalleryFile) -> None:
+    """Unasked it takes the default aim; what was wanted before is wanted again; nothing is done twice."""
+    first = renew_calibration(gallery)
+    again = renew_calibration(gallery)
+    assert first.calibration == again.calibration == read_calibration(gallery)
+    assert (first.done, again.done) == (True, False)
+    assert first.says.startswith("calibrated for a false-accept rate of 5.0 %: ")
+
+    wanted = Aim(0.1, "similarity")
+    calibrate_gallery(gallery, aim=wanted)
+    gallery.upsert([Photo(PurePosixPath("new.jpg"), "gallery", "place 3")], rows_of(1, 1, seed=5))
+    renewed = renew_calibration(gallery)
+    assert renewed.done
+    assert renewed.calibration is not None
+    assert renewed.calibration.aim == wanted
+    assert staleness(gallery, renewed.calibration) == ""
+
+
+def test_a_large_gallery_does_not_calibrate_itself_for_a_photo(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """One photo of hundreds changes nothing that matters; another way to rank does."""
+    with GalleryFile.open_for(tmp_path / "g", tiny_model.card) as gallery:
+        gallery.upsert(photos_of(20, 10), rows_of(20, 10))
+        made = renew_calibration(gallery).calibration
+        gallery.upsert([Photo(PurePosixPath("new.jpg"), "gallery", "place 3")], rows_of(1, 1, seed=5))
+        kept = renew_calibration(gallery)
+        gallery.put_ranking(find_preset("balanced").stack.to_json())
+
+        assert (kept.calibration, kept.done) == (made, False)
+        assert "embeddings added or removed since are too few to matter" in kept.says
+        assert renew_calibration(gallery).done
+
+
+def test_what_cannot_calibrate_itself_says_why_and_what_decides(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """Few places, no places: one line each, and the fixed tau; a damaged calibration is replaced."""
+    until = "; until then tau 0.50 on the plain similarity decides, which promises nothing"
+    with GalleryFile.open_for(tmp_path / "few", tiny_model.card) as gallery:
+        gallery.upsert(photos_of(9, 3), rows_of(9, 3))
+        few = "not calibrated: a gallery calibrates itself unasked from 10 places on, got 9"
+        assert renew_calibration(gallery) == (None, few + until, False)
+
+        asked = calibrate_gallery(gallery)
+        gallery.remove(["0.jpg"])
+        assert renew_calibration(gallery).done  # it was asked for once
+        assert asked.places == 9
+    with GalleryFile.open_for(tmp_path / "none", tiny_model.card) as gallery:
+        gallery.upsert([Photo(PurePosixPath(f"{n}.jpg"), "gallery") for n in range(4)], rows_of(4, 1))
+        none = renew_calibration(gallery)
+        assert none.says.startswith("not calibrated: photos must be of two or more places, or have positions or seq")
+        assert none.says.endswith(until)
+    with GalleryFile.open_for(tmp_path / "damaged", tiny_model.card) as gallery:
+        gallery.upsert(photos_of(12, 3), rows_of(12, 3))
+        gallery.put_calibration("{}")
+        assert renew_calibration(gallery).calibration == read_calibration(gallery)
+
+
+def test_a_calibration_on_labelled_queries_is_not_replaced_unasked(gallery: GalleryFile) -> None:
+    """What it was learned from is not at hand: it goes on to decide, and is said to be stale."""
+    made = dataclasses.replace(calibrate_gallery(gallery), basis="queries/")
+    gallery.put_calibration(calibration_to_json(made))
+    gallery.remove(["0.jpg"])
+
+    assert renew_calibration(gallery) == (made, staleness(gallery, made), False)

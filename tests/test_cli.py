@@ -18,6 +18,8 @@ import pytest
 from placewise.gallery_file import GalleryFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.conftest import TinyModel
 
 
@@ -78,6 +80,9 @@ def test_validate_index_locate_evaluate(landmarks: Path, tmp_path: Path) -> None
         "failed": [],
         "photos": 37,
         "not_in_source": 0,
+        "calibration": None,
+        "calibrating": "not calibrated: a gallery calibrates itself unasked from 10 places on, got 5; "
+        "until then tau 0.50 on the plain similarity decides, which promises nothing",
     }
     assert "37 unchanged" in second.stdout
     assert "nothing had to be embedded" in second.stdout
@@ -103,7 +108,7 @@ def test_text_output_names_the_verdict(landmarks: Path, tmp_path: Path) -> None:
     done = placewise("locate", landmarks.parent / "tajmahal" / "001.jpg", "--gallery", tmp_path / "g", "-k", 2)
 
     verdict, *hits = done.stdout.splitlines()
-    assert ": KNOWN tajmahal (best similarity 0." in verdict
+    assert ": KNOWN tajmahal (plain similarity 0." in verdict
     assert len(hits) == 2
 
 
@@ -115,7 +120,7 @@ def test_evaluate_prints_the_tables(landmarks: Path) -> None:
     assert done.stdout.startswith(
         "manifest: 37 gallery photos, 29 queries, 8 places\n66 records: 37 gallery, 29 queries (9 open-set)\n"
     )
-    for words in ("Recall@1              0.9500", "UNKNOWN precision", "AUROC", "tau on similarity  precision  recall"):
+    for words in ("Recall@1              1.0000", "UNKNOWN precision", "AUROC", "tau on similarity  precision  recall"):
         assert words in done.stdout
 
 
@@ -194,7 +199,7 @@ def test_a_stale_calibration_is_said(tiny_dataset: Path, tmp_path: Path) -> None
     placewise("calibrate", "--gallery", gallery)
     placewise("gallery", "remove", gallery, "p1/0.png")
 
-    again = placewise("index", tiny_dataset, "--gallery", gallery, "--no-cache")
+    again = placewise("index", tiny_dataset, "--gallery", gallery, "--no-cache", "--no-calibrate")
     assert "note: the gallery has changed since it was calibrated: embeddings added or removed: 2" in again.stderr
     placewise("calibrate", "--gallery", gallery)
     placewise("gallery", "remove", gallery, "p1/0.png")
@@ -203,6 +208,28 @@ def test_a_stale_calibration_is_said(tiny_dataset: Path, tmp_path: Path) -> None
 
     assert done.returncode == 0
     assert "note: the gallery has changed since it was calibrated: embeddings added or removed: 1" in done.stderr
+
+
+def test_index_calibrates_and_says_so(tmp_path: Path, save_photo: Callable[..., Path]) -> None:
+    """Ten places or more: a line with the rate, and in the JSON what 'calibrate --json' prints; not if refused."""
+    for place in range(10):
+        for view in range(3):
+            save_photo(tmp_path / "town" / f"p{place}" / f"{view}.png", place=place, view=view)
+    photo, gallery = tmp_path / "town" / "p3" / "1.png", tmp_path / "g"
+
+    without = placewise("index", tmp_path / "town", "--gallery", gallery, "--no-calibrate")
+    before = placewise("locate", photo, "--gallery", gallery)
+    told = placewise("index", tmp_path / "town", "--gallery", gallery)
+    document = json.loads(placewise("index", tmp_path / "town", "--gallery", gallery, "--json").stdout)
+    after = placewise("locate", photo, "--gallery", gallery)
+
+    assert "calibrated" not in without.stdout
+    assert "note: the gallery is not calibrated: tau 0.50 on the plain similarity" in before.stderr
+    assert "\ncalibrated for a false-accept rate of 5.0 %: " in told.stdout
+    assert document["calibrating"].startswith("calibrated: ")
+    assert document["calibration"]["places"] == 10
+    assert after.stderr == ""
+    assert "(confidence " in after.stdout
 
 
 def test_evaluate_takes_a_rate_or_a_tau(tiny_dataset: Path) -> None:
@@ -329,7 +356,7 @@ def test_a_look_is_typed_once(tiny_dataset: Path, tmp_path: Path) -> None:
     assert answer["hits"][0]["similarity"] == pytest.approx(1, abs=1e-3)
     line = refused("index", tiny_dataset, "--gallery", gallery)
     assert "96 px whole, gem2, flip, also 64 px whole (" in line
-    assert ", 224 px crop, average (" in line
+    assert ", 224 px crop, gem2, also 192 px whole (" in line
 
 
 def test_galleries_grow_shrink_and_merge(landmarks: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from placewise import Gallery, Photo
 from placewise.core import Filter
 from placewise.errors import GalleryError, ModelMismatchError, OptionError
 from placewise.gallery_file import GalleryFile
+from placewise.models import load_model
 from placewise.search import sidecar
 
 if TYPE_CHECKING:
@@ -289,3 +290,18 @@ def test_an_index_that_cannot_be_written_costs_speed_only(
             assert gallery.add(tiny_dataset).added == 12
         with pytest.warns(UserWarning, match="searching exactly"):
             assert gallery.locate(query(tiny_dataset, 1)).place == "place 1"
+
+
+def test_a_new_gallery_has_the_default_preset_and_keeps_it(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """Without a model of one's own; opened again it is seen as it was, and one that an earlier version began, too."""
+    new, former, own = tmp_path / "new.gallery", tmp_path / "former.gallery", tmp_path / "own.gallery"
+    GalleryFile.open_for(former, load_model().card).close()
+    for path, preset in ((new, "balanced"), (former, "")):
+        for _ in range(2):
+            with Gallery.open_for(path) as opened:
+                sight = opened.card.sight
+        with GalleryFile.open(path) as file:
+            assert (file.preset, file.card.sight) == (preset, sight)
+            assert bool(file.ranking) is bool(preset)
+    with Gallery.open_for(own, tiny_model), GalleryFile.open(own) as file:
+        assert (file.preset, file.ranking) == ("", None)

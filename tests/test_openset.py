@@ -141,15 +141,14 @@ def test_near_photos_are_one_place_where_there_are_only_positions() -> None:
 
 def test_many_photos_are_sampled_evenly_and_repeatably(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a large gallery only so many photos ask, of each place as many as of the others, the same at every run."""
-    monkeypatch.setattr("placewise.openset.exam.SAMPLED_PHOTOS", 12)
     monkeypatch.setattr("placewise.openset.exam.SAMPLED_PLACES", 6)
     monkeypatch.setattr("placewise.openset.exam.COHORT", 10)
     rows, names = town(9, 5)
     done: list[tuple[int, int]] = []
 
-    exam = self_exam(rows, Places.of_labels(names), on_progress=lambda *step: done.append(step))
-    again = self_exam(rows, Places.of_labels(names))
-    other = self_exam(rows, Places.of_labels(names), seed=1)
+    exam = self_exam(rows, Places.of_labels(names), most=12, on_progress=lambda *step: done.append(step))
+    again = self_exam(rows, Places.of_labels(names), most=12)
+    other = self_exam(rows, Places.of_labels(names), most=12, seed=1)
 
     assert np.unique(exam.open_set.groups, return_counts=True)[1].tolist() == [2] * 6
     assert len(exam.cohort) == 10
@@ -558,7 +557,7 @@ def test_reasons_name_what_decided() -> None:
     assert ": weakest is the " in bad.reason
     assert none == (False, None, "no photo of a place to compare with", -1)
     assert openset.SimilarityRule(0.5).judge(rows[:1], np.array([[0.4999]]), codes[:1, None])[0].reason == (
-        "best similarity 0.499900 < tau 0.500000"
+        "plain similarity 0.499900 < tau 0.500000"
     )
 
 

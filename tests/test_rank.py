@@ -190,7 +190,8 @@ def test_the_exam_sees_what_a_query_will_see() -> None:
         never = learn(stack, rows[left], codes[left])
         best = (never.ask(rows[[number]]) @ never.matrix.T).max()
 
-        assert exam.open_set.evidence[number, 0] == pytest.approx(best, abs=2e-6)
+        question = np.flatnonzero(np.argsort(codes, kind="stable") == number)[0]  # they ask place by place
+        assert exam.open_set.evidence[question, 0] == pytest.approx(best, abs=2e-6)
 
 
 @pytest.fixture
@@ -219,6 +220,45 @@ def test_locate_ranks_as_the_stack_says(ranked: Path, tiny_model: Embedder) -> N
 
         np.testing.assert_allclose([hit.similarity for hit in answer.hits], np.sort(row)[::-1], atol=1e-5)
         np.testing.assert_allclose(row[order], np.sort(row)[::-1], atol=1e-5)
+
+
+def test_a_fixed_tau_means_the_same_whatever_a_gallery_ranks_by(ranked: Path, tiny_model: Embedder) -> None:
+    """Exact or approximate, it is compared with the cosine of the embeddings of query and best hit, not the ranked one.
+
+    So a gallery that is not calibrated answers by the same rule with every preset.
+    """
+    rows, queries = town()[0], town(9, seed=9)[0]
+    with GalleryFile.open(ranked) as gallery:
+        build_ann(gallery)
+        for kind, tau in (("exact", "calibrated"), ("exact", 0.6), ("ann", 0.6)):
+            locator = Locator(gallery, tiny_model, tau=tau, searcher=kind)  # type: ignore[arg-type]  # the three above
+            for answer, query in zip(locator.answers(queries, k=3), queries, strict=True):
+                best = answer.hits[0]
+                plain = float(rows[int(str(best.photo.path).removesuffix(".jpg"))] @ query)
+
+                assert answer.confidence == pytest.approx(plain, abs=1e-6)
+                assert abs(best.similarity - plain) > 1e-3
+                assert answer.known is (plain >= (0.5 if tau == "calibrated" else 0.6))
+                assert answer.reason.startswith("plain similarity ")
+        undecided = Locator(gallery, tiny_model, tau=None).answers(queries[:1])[0]
+
+    assert (undecided.known, undecided.confidence) == (None, undecided.hits[0].similarity)
+
+
+def test_a_place_of_few_photos_leaves_the_mean_as_it_is() -> None:
+    """A stranger of a small place is told what the whole gallery learned, and that is nearly what it would be."""
+    rows, codes = town(1300, 260)
+    codes = np.where(codes < 0, 0, codes)
+    stack, asking = Stack((Centre(), Place(0.5))), np.arange(8)
+    away = codes[asking, None] == codes
+    told = SelfTaught(stack, rows, codes, codes).similarities(asking, away, strangers=True)
+    for number in asking.tolist():
+        left = ~away[number]
+        never = learn(stack, rows[left], codes[left])
+        exact = (never.ask(rows[[number]]) @ never.matrix.T)[0]
+
+        np.testing.assert_allclose(told[number, left], exact, atol=0.02)
+        assert np.abs(told[number, left] - exact).max() > 0
 
 
 def test_an_approximate_search_ranks_by_the_same_similarities(ranked: Path, tiny_model: Embedder) -> None:
@@ -298,6 +338,8 @@ def test_presets_suit_the_default_model_and_leave_others_as_they_are() -> None:
 
     assert look_for("efficientnet-lite0", PRESETS["balanced"], Look()) == PRESETS["balanced"].look
     assert look_for("efficientnet-lite0", PRESETS["balanced"], Look(flip=True)) == Look(flip=True)
+    assert look_for("efficientnet-lite0", PRESETS["balanced"], Look(), "int8") == Look()
+    assert look_for("vlad", PRESETS["balanced"], Look()) == Look()
     assert look_for(other, PRESETS["balanced"], Look()) == Look()
     with pytest.raises(OptionError, match=r"a preset must be one of fast, balanced, accurate, got 'best'"):
         find_preset("best")

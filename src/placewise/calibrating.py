@@ -17,6 +17,7 @@ from placewise.openset import (
     DEFAULT_AIM,
     DEFAULT_TAU,
     HITS,
+    SAMPLED_PHOTOS,
     Aim,
     CalibratedRule,
     Calibration,
@@ -83,7 +84,8 @@ def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranke
         gallery: the gallery.
         ranker: what ranks its photos.
         table: its photos.
-        tau: ``calibrated`` takes `DEFAULT_TAU` where the gallery holds no calibration.
+        tau: ``calibrated`` takes `DEFAULT_TAU` where the gallery holds no calibration; a fixed one is compared with the
+            cosine of embeddings, whatever the gallery ranks by.
 
     Raises:
         CalibrationError: if the calibration is damaged, or none of the photos that it rests on is left.
@@ -110,6 +112,7 @@ def calibrate_gallery(
     gallery: GalleryFile,
     *,
     aim: Aim = DEFAULT_AIM,
+    most: int = SAMPLED_PHOTOS,
     on_progress: Progress | None = None,
 ) -> Calibration:
     """Calibrate a gallery on its own photos, and keep the calibration in it.
@@ -117,6 +120,7 @@ def calibrate_gallery(
     Args:
         gallery: the gallery, with two or more places.
         aim: what to achieve.
+        most: so many photos ask.
         on_progress: called with (photos that have asked, in all).
 
     Raises:
@@ -128,7 +132,7 @@ def calibrate_gallery(
     places = table.places()
     told = SelfTaught(stack, embeddings, table.place_codes.astype(np.int64), places.codes)
     check = _examiner(gallery, stack, ids)
-    exam = self_exam(embeddings, places, told=told, check=check, seed=aim.seed, on_progress=on_progress)
+    exam = self_exam(embeddings, places, told=told, check=check, seed=aim.seed, most=most, on_progress=on_progress)
     calibration = calibrate(exam, names=places.names, ids=ids, unit=places.unit, aim=aim)
     return _kept(gallery, calibration, revision, basis="gallery")
 

@@ -71,7 +71,7 @@ _device = click.option(
 _preset = click.option(
     "--preset",
     metavar="NAME",
-    help="fast, balanced or accurate: how photos are seen and ranked. Default: fast, or as the gallery was begun.",
+    help="fast, balanced or accurate: how photos are seen and ranked. Default: balanced, or as the gallery was begun.",
 )
 _MODEL_HELP = "A name that 'placewise models' lists, or an .onnx file with a card (.toml) beside it."
 _rate = click.option(
@@ -291,6 +291,13 @@ def split(
 @click.option("--prune", is_flag=True, help="Remove photos of this source's folder that it no longer names.")
 @click.option("--prefix", default="", metavar="NAME", help="Put a folder before the photos' names in the gallery.")
 @click.option("--rehash", is_flag=True, help="Read every file, also those whose size and times are as they were.")
+@click.option(
+    "--calibrate/--no-calibrate",
+    "calibrated",
+    default=True,
+    show_default=True,
+    help="Learn at the end where UNKNOWN begins, if the gallery is not calibrated or has changed since.",
+)
 @_json
 def index(
     source: Path,
@@ -311,12 +318,14 @@ def index(
     prune: bool,
     prefix: str,
     rehash: bool,
+    calibrated: bool,
     as_json: bool,
 ) -> None:
     """Embed a source's gallery photos into a gallery file: what is new or changed.
 
     Photos that were moved or renamed are recognised by their content. An interrupted run resumes when it is started
-    again. A large gallery gets an index for fast search beside it.
+    again. A large gallery gets an index for fast search beside it. At the end the gallery calibrates itself, as
+    'placewise calibrate' does, where it holds places.
 
     \b
     Example: placewise index photos/manifest.csv --gallery city.gallery
@@ -328,7 +337,8 @@ def index(
 
     rows = _read(source, columns)
     chosen = find_preset(preset or preset_of(gallery_path))
-    embedder = fitted_as(_load(model, weights, precision, decode, device, look_for(model, chosen, look)), gallery_path)
+    seen = look_for(model, chosen, look, precision)
+    embedder = fitted_as(_load(model, weights, precision, decode, device, seen), gallery_path)
     with _progress() as progress:
         embedder = fit_model(embedder, rows, on_progress=progress.stage("learning"))
     with (
@@ -336,7 +346,7 @@ def index(
         Gallery.open_for(
             gallery_path,
             embedder,
-            preset=chosen.name,
+            preset=preset or (None if gallery_path.exists() else chosen.name),
             storage=storage,
             thumbnails=thumbnails,
             features=features,
@@ -344,13 +354,15 @@ def index(
         _progress() as progress,
     ):
         indexed = opened.add(rows, cache=cache, prefix=prefix, prune=prune, rehash=rehash, on_progress=progress.show)
-        held, stale = len(opened), opened.staleness
-    text = f"{rows.shown}\n{show.indexed_text(indexed, gallery_path, held)}"
-    _print({"source": rows.shown, **show.indexed_json(indexed, held)} if as_json else text)
+        renewed = opened.renew_calibration(on_progress=progress.show) if calibrated else None
+        held, stale = len(opened), "" if renewed else opened.staleness
+    text = f"{rows.shown}\n{show.indexed_text(indexed, gallery_path, held, renewed)}"
+    _print({"source": rows.shown, **show.indexed_json(indexed, held, renewed)} if as_json else text)
     for row in rows.bad_rows:
         _say(f"left out: {row.detail}")
     _complain(indexed.failures)
-    _note(stale)
+    for note in (stale, *(renewed.calibration.notes if renewed and renewed.calibration and renewed.done else ())):
+        _note(note)
     if indexed.failures or rows.bad_rows:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
@@ -359,7 +371,7 @@ def index(
 @click.argument("photos", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PHOTO...")
 @_gallery
 @click.option("-k", default=5, show_default=True, type=click.IntRange(min=1), help="Hits shown for each photo.")
-@click.option("--tau", type=float, help="Below this best similarity: UNKNOWN. Default: as the gallery is calibrated.")
+@click.option("--tau", type=float, help="Below this plain similarity: UNKNOWN. Default: as the gallery is calibrated.")
 @_weights
 @click.option("--model", help=f"{_MODEL_HELP} Default: the model that made the gallery.")
 @_device
@@ -485,7 +497,7 @@ _intervals = click.option(
 @_source
 @_protocol
 @_exclude_last
-@click.option("--tau", type=float, help="A fixed threshold on the best similarity instead, as 0.5 was by design.")
+@click.option("--tau", type=float, help="A fixed threshold on the plain similarity instead, as 0.5 was by design.")
 @_rate
 @_confidence
 @_intervals
@@ -569,10 +581,11 @@ def evaluate(
     kept = _top(top)
     rows = _read(source, columns)
     chosen = find_preset(preset or DEFAULT_PRESET)
+    looks = [look_for(name, chosen, look, precision) for name in wanted_models]
     embedders = [
-        _load(name, weights, precision, decode, device, look_for(name, chosen, look)) for name in wanted_models
+        _load(name, weights, precision, decode, device, seen) for name, seen in zip(wanted_models, looks, strict=True)
     ]
-    second = _load(fuse, None, precision, decode, device, look_for(fuse, chosen, look)) if fuse else None
+    second = _load(fuse, None, precision, decode, device, look_for(fuse, chosen, look, precision)) if fuse else None
     evaluations: list[Evaluation] = []
     with _progress() as progress:
         for embedder in embedders:
@@ -955,7 +968,7 @@ def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> 
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed, another town.")
 @click.option(
-    "--tau", type=float, help="Below this best similarity: UNKNOWN. Default: as the gallery calibrates itself."
+    "--tau", type=float, help="Below this plain similarity: UNKNOWN. Default: as the gallery calibrates itself."
 )
 @_json
 def demo(out: Path, seed: int, tau: float | None, as_json: bool) -> None:
@@ -967,10 +980,12 @@ def demo(out: Path, seed: int, tau: float | None, as_json: bool) -> None:
     from placewise import show
     from placewise.demo import run_demo
     from placewise.figures import evaluation_json
+    from placewise.presets import DEFAULT_PRESET, find_preset
 
-    embedder = _load("efficientnet-lite0", None)
+    chosen = find_preset(DEFAULT_PRESET)
+    embedder = _load("efficientnet-lite0", None, look=chosen.look)
     with _progress() as progress:
-        result = run_demo(out, embedder, seed=seed, tau=tau, on_progress=progress.show)
+        result = run_demo(out, embedder, seed=seed, tau=tau, stack=chosen.stack, on_progress=progress.show)
     if as_json:
         answers = [show.answer_json(str(photo.path), answer) for photo, answer in result.answers]
         _print({**evaluation_json(result.evaluation, result.source), "answers": answers, "report": str(result.report)})

@@ -29,7 +29,7 @@ Embeddings = NDArray[np.float32]
 """``(N, dim)`` float32, rows of unit length."""
 
 Tau = float | Literal["calibrated"] | None
-"""How to decide: the gallery's calibration, a fixed threshold on the best similarity, or not at all (None)."""
+"""How to decide: the gallery's calibration, a fixed threshold on the cosine of embeddings, or not at all (None)."""
 
 Split = Literal["gallery", "query"]
 Severity = Literal["error", "warning", "info"]
@@ -373,8 +373,8 @@ class Answer:
         known: None when no tau was given: then nothing was decided.
         place: None for UNKNOWN. A calibrated gallery names the place of the best hit that has one, a fixed tau that of
             the best hit, which may have none.
-        confidence: what tau is compared with: the probability that the place is right, or the best similarity where
-            the gallery is not calibrated; None where there was nothing to compare.
+        confidence: what tau is compared with: the probability that the place is right, or, where the gallery is not
+            calibrated, the cosine of the embeddings of query and best hit; None where there was nothing to compare.
         hits: the most similar photos, best first.
         reason: why it is KNOWN or UNKNOWN, in one line.
         tau: the threshold.

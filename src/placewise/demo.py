@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from placewise import doctor, report
 from placewise.cache import Cache
 from placewise.calibrating import calibrate_gallery
-from placewise.errors import OptionError
+from placewise.errors import ModelMismatchError, OptionError
 from placewise.evaluate import evaluate_source
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
 from placewise.openset import Aim, check_tau
+from placewise.rank import NO_STACK
 from placewise.sources import read_source
 from placewise.town import render_town
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from placewise.core import Answer, Embedder, Photo, Source
     from placewise.doctor import Examination
     from placewise.evaluation import Evaluation
+    from placewise.rank import Stack
 
 FALSE_ACCEPT_RATE = 0.10
 """What the demo's gallery is calibrated for: a dozen places can promise no less."""
@@ -49,6 +51,7 @@ def run_demo(
     *,
     seed: int = 0,
     tau: float | None = None,
+    stack: Stack = NO_STACK,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Demo:
     """Render a town into ``folder``, then validate, index, locate, evaluate and report on it.
@@ -58,7 +61,8 @@ def run_demo(
             missing, refused where it holds anything else.
         embedder: the model.
         seed: another seed, another town.
-        tau: below this similarity an answer is UNKNOWN; None calibrates the gallery on itself.
+        tau: below this plain similarity an answer is UNKNOWN; None calibrates the gallery on itself.
+        stack: how the gallery ranks.
         on_progress: called with (stage, done, in all).
     """
 
@@ -74,15 +78,21 @@ def run_demo(
     examination = doctor.examine(source, on_progress=stage("validate"))
     with (
         Cache(folder / "embeddings.cache", embedder) as cache,
-        GalleryFile.open_for(folder / "town.gallery", embedder.card) as gallery,
+        _own_gallery(folder / "town.gallery", embedder) as gallery,
     ):
+        gallery.put_ranking(stack.to_json())
         indexed = index_source(source, gallery, embedder, cache=cache, on_progress=stage("index"))
         if tau is None:
             calibrate_gallery(gallery, aim=Aim(FALSE_ACCEPT_RATE), on_progress=stage("calibrate"))
         locator = Locator(gallery, embedder, tau="calibrated" if tau is None else tau)
         answers = tuple((photo, locator.locate(source.file(photo), k=3)) for photo in _examples(source))
         evaluation = evaluate_source(
-            source, embedder, tau=Aim(FALSE_ACCEPT_RATE) if tau is None else tau, cache=cache, on_progress=on_progress
+            source,
+            embedder,
+            tau=Aim(FALSE_ACCEPT_RATE) if tau is None else tau,
+            stack=stack,
+            cache=cache,
+            on_progress=on_progress,
         )
     page = folder / "report.html"
     evaluation = replace(evaluation, examination=examination)
@@ -104,6 +114,15 @@ def _claim(folder: Path) -> None:
     except OSError as error:
         message = f"the demo's folder must be writable, got {folder}: {error.strerror}; name another with --out"
         raise OptionError(message) from error
+
+
+def _own_gallery(path: Path, embedder: Embedder) -> GalleryFile:
+    """The demo's gallery; one of an earlier version, which saw photos in another way, is begun anew."""
+    try:
+        return GalleryFile.open_for(path, embedder.card)
+    except ModelMismatchError:
+        path.unlink()
+        return GalleryFile.open_for(path, embedder.card)
 
 
 def _examples(source: Source) -> tuple[Photo, ...]:

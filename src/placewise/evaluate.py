@@ -77,8 +77,8 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
         source: a gallery and queries, and what the protocol needs to know of them.
         embedder: the model; one that learns from photos learns from the gallery's.
         protocol: what counts as right, or its spelling.
-        tau: a fixed threshold on the best similarity, or what the gallery is to achieve by calibrating itself, which
-            it can where the protocol goes by labels; elsewhere nothing is decided without a fixed tau.
+        tau: a fixed threshold on the plain similarity of the best hit, or what the gallery is to achieve by calibrating
+            itself, which it can where the protocol goes by labels; elsewhere nothing is decided without a fixed tau.
         stack: how the gallery ranks, as `locate` does with a gallery that holds it.
         second: a model whose similarities are added to the first one's, as `rank.fused` does; not cached.
         cache: embeddings of earlier runs.
@@ -136,9 +136,9 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
         save_answers(results, answers)
     watch.lap("save")
     scores = score(predicted, truth, protocol, tau=math.nan if rule.tau is None else rule.tau, intervals=intervals)
-    evaluation = _evaluation(
-        source, embedder.card, _Run(gallery, queries, truth, rule, results, scores, examination), seconds=watch.laps
-    )
+    plain = held.plain(queries.embeddings, predicted)
+    run = _Run(gallery, queries, truth, rule, results, scores, examination, plain)
+    evaluation = _evaluation(source, embedder.card, run, seconds=watch.laps)
     watch.lap("score")
     return evaluation
 
@@ -161,6 +161,7 @@ class _Run(NamedTuple):
     results: tuple[QueryResult, ...]
     scores: Scores
     examination: Examination | None
+    plain: NDArray[np.float32]
 
 
 def _evaluation(source: Source, card: ModelCard, run: _Run, *, seconds: dict[str, float]) -> Evaluation:
@@ -180,7 +181,7 @@ def _evaluation(source: Source, card: ModelCard, run: _Run, *, seconds: dict[str
         retrieval=scores.retrieval,
         counts=scores.decisions or OpenSetCounts(0, 0, 0, 0),
         open_set={**scores.open_set, **({"ece": reliability.ece} if reliability else {})},
-        sweep=sweep(*_similarities(run.results)),
+        sweep=sweep(*_similarities(run)),
         choices=tuple(
             (
                 choice.false_accept_rate,
@@ -230,10 +231,11 @@ def confidences(
     )
 
 
-def _similarities(results: Sequence[QueryResult]) -> tuple[list[float], list[float]]:
-    """The best similarities of known and of open-set queries."""
-    known = [result.similarity for result in results if result.open_set is False]
-    return known, [result.similarity for result in results if result.open_set]
+def _similarities(run: _Run) -> tuple[list[float], list[float]]:
+    """The plain similarities of the best hits of known and of open-set queries: what a fixed tau is compared with."""
+    pairs = list(zip(run.results, run.plain.tolist(), strict=True))
+    known = [similarity for result, similarity in pairs if result.open_set is False]
+    return known, [similarity for result, similarity in pairs if result.open_set]
 
 
 def _check_rows(source: Source) -> None:

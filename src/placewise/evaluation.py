@@ -86,7 +86,7 @@ class Evaluation:
         retrieval: ``recall@1``, ``recall@5``, ``recall@10``, and what else the protocol reports.
         counts: decisions at tau.
         open_set: ``wrong_place_rate`` and ``known_accepted_right`` at tau, and the metrics that need no threshold.
-        sweep: decisions at other thresholds of the best similarity.
+        sweep: decisions at other thresholds of the plain similarity.
         choices: (wanted false-accept rate, decisions at its tau, known queries accepted and right) of each rate that
             the calibration has a tau for.
         risk: what accepting more of the queries costs.

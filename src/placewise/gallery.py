@@ -17,8 +17,9 @@ from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
 from placewise.models import load_model, load_model_of
 from placewise.openset import DEFAULT_AIM, Aim, Calibration
-from placewise.presets import DEFAULT_PRESET, find_preset
+from placewise.presets import DEFAULT_PRESET, FORMER_PRESET, find_preset
 from placewise.rank import Verify
+from placewise.renewal import Renewed, renew_calibration
 from placewise.search.sidecar import SearcherKind, build_ann, renew_ann
 from placewise.sources import read_source
 
@@ -63,7 +64,8 @@ class Gallery:
             path: the file.
             embedder: the model that made it; if None, the gallery says which, and it is loaded when it is needed.
             tau: ``calibrated`` decides as the gallery was calibrated, and by `openset.DEFAULT_TAU` where it was not; a
-                number is a threshold on the best similarity; None leaves the decision to the caller.
+                number is a threshold on the plain similarity of the best hit, the cosine of the embeddings whatever
+                the gallery ranks by; None leaves the decision to the caller.
             searcher: ``exact``, ``ann``, or ``auto``, which takes an approximate index where that pays.
 
         Raises:
@@ -90,8 +92,9 @@ class Gallery:
             path: the file.
             embedder: the model; if None the default one, which sees photos as the preset says. One that learns from
                 photos must be fitted for a new file, see `placewise.fit_model`, and is read from one that is there.
-            preset: how hits are ranked from now on, a name of `presets.PRESETS`; None leaves it as it is, in a new
-                gallery by plain similarity. What was calibrated before must be calibrated again.
+            preset: how hits are ranked from now on, a name of `presets.PRESETS`; None leaves it as it is. A new gallery
+                then has the default preset, or, with an embedder of yours, ranks by plain similarity. What was
+                calibrated before must be calibrated again.
             storage: how a new gallery keeps embeddings, ``float32`` (if None) or ``float16``, half as large.
             thumbnails: whether photos that are added from now on keep a thumbnail; None leaves it as it is.
             features: whether photos that are added from now on keep local features, by which hits are verified; None
@@ -103,11 +106,12 @@ class Gallery:
             ModelMismatchError: if it holds another model's embeddings.
             GalleryError: if it cannot be opened or made.
         """
-        chosen = find_preset(preset) if preset else None
+        new = not Path(path).exists()
+        chosen = find_preset(preset or preset_of(Path(path))) if preset or embedder is None else None
         embedder = fitted_as(embedder or load_model(look=chosen.look if chosen else None), path)
         vocabulary = vocabulary_of(embedder)
         file = GalleryFile.open_for(path, embedder.card, storage=storage, thumbnails=thumbnails, vocabulary=vocabulary)
-        if chosen and (chosen.stack.steps or file.ranking):
+        if chosen and (preset or new) and (chosen.stack.steps or file.ranking):
             file.put_ranking(chosen.stack.to_json(), preset=chosen.name)
         verifies = chosen is not None and chosen.stack.step(Verify) is not None
         file.keep(features=features if features is not None else verifies or None)
@@ -244,6 +248,13 @@ class Gallery:
         self.refresh()
         return calibration
 
+    def renew_calibration(self, *, on_progress: Callable[[str, int, int], None] | None = None) -> Renewed:
+        """Calibrate if it was never done, or the gallery has changed since; see `renewal.renew_calibration`."""
+        renewed = renew_calibration(self._file, on_progress=_stage("calibrating", on_progress))
+        if renewed.done:
+            self.refresh()
+        return renewed
+
     @property
     def calibration(self) -> Calibration | None:
         """How the gallery tells KNOWN from UNKNOWN; None where it was never calibrated."""
@@ -326,7 +337,7 @@ def preset_of(path: Path) -> str:
     if not path.exists():
         return DEFAULT_PRESET
     with GalleryFile.open(path) as file:
-        return file.preset or "fast"
+        return file.preset or FORMER_PRESET
 
 
 def _stage(name: str, on_progress: Callable[[str, int, int], None] | None) -> Callable[[int, int], None] | None:

@@ -271,6 +271,15 @@ class GalleryFile:
         )
         return int(rows[0][0] or 0) if rows else None
 
+    def is_reread_since(self, revision: str) -> bool:
+        """Whether photos have other labels, or are ranked in another way, than at this revision."""
+        rows = self.store.execute(
+            "SELECT count(*) FROM revisions AS earlier JOIN revisions AS later ON later.number > earlier.number "
+            "WHERE earlier.token = ? AND later.changed = 0",
+            (revision,),
+        )
+        return bool(rows[0][0])
+
     def ids(self) -> NDArray[np.int64]:
         """The ids of all photos, ascending."""
         rows = self.store.execute("SELECT id FROM photos ORDER BY id")

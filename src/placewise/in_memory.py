@@ -21,7 +21,9 @@ from placewise.openset import (
     self_exam,
 )
 from placewise.rank import Learned, SelfTaught, Stack, Verify, learn
-from placewise.scoring.ranking import rank_all
+from placewise.scoring.predictions import NOTHING
+from placewise.scoring.ranking import Plain, rank_all
+from placewise.search.exact import score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,8 +114,15 @@ class MemoryGallery:
     def predict(self, queries: Embeddings, truth: Truth, rule: Rule, *, top: int | None) -> tuple[Prediction, ...]:
         """Answer embedded queries ``(Q, dim)``, those of a truth, by ranking the gallery; see `rank_all`."""
         step, asked = self.stack.step(Verify), self.learned.ask(queries)
+        plain = Plain(self.embeddings, queries)
         check, verified = (self._check, step.hits) if step else (None, 0)
-        return rank_all(self.learned.matrix, asked, truth, rule, top=top, check=check, verified=verified)
+        return rank_all(self.learned.matrix, asked, truth, rule, top=top, check=check, verified=verified, plain=plain)
+
+    def plain(self, queries: Embeddings, predicted: Sequence[Prediction]) -> NDArray[np.float32]:
+        """The cosines of the queries' embeddings and those of their best hits, ``(Q,)``; -1 where there is none."""
+        pairs = zip(predicted, queries, strict=True)
+        near = [score(self.embeddings, one.rows[: one.hits(1)], query) for one, query in pairs]
+        return np.array([similarities[0] if len(similarities) else NOTHING for similarities in near], np.float32)
 
     def answer_one(self, embedding: NDArray[np.float32], query: int) -> NDArray[np.int64]:
         """The best rows for one of the queries, ``(dim,)``, as `locate` ranks them: to see how long that takes."""

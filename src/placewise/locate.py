@@ -11,7 +11,7 @@ import numpy as np
 from placewise import images, rank
 from placewise.calibrating import read_stack, rule_for, staleness
 from placewise.checking import CheckedHits, check_all, features_of
-from placewise.core import FileState, Photo, Source
+from placewise.core import FileState, Neighbors, Photo, Source
 from placewise.embed import Seen, embed_photos
 from placewise.errors import FeaturesMissingError, ImageError, OptionError
 from placewise.features import KIND as FEATURES
@@ -59,7 +59,8 @@ class Locator:
             gallery: an open gallery; it must stay open, since an ANN index and `refresh` read from it.
             embedder: the model that the gallery was made with.
             tau: ``calibrated`` decides as the gallery was calibrated, and by `openset.DEFAULT_TAU` where it was not; a
-                number is a threshold on the best similarity; None leaves the decision to the caller.
+                number is a threshold on the plain similarity of the best hit, the cosine of the embeddings whatever
+                the gallery ranks by; None leaves the decision to the caller.
             searcher: ``exact``, ``ann`` (approximate, from the index beside the gallery), or ``auto``: ``ann`` for a
                 large gallery that has an index that fits.
 
@@ -79,7 +80,8 @@ class Locator:
         with self._gallery.reading():
             table, text = self._gallery.table(), self._gallery.ranking
             stack = read_stack(self._gallery)
-            ranker = open_ranker(self._gallery, table, stack, self._kind)
+            fixed = self._tau is not None and (self._tau != "calibrated" or self._gallery.calibration is None)
+            ranker = open_ranker(self._gallery, table, stack, self._kind, plain=fixed)
             decision = self._decision(table, ranker)
             self._ranker, self._ranking = ranker, text
             self._verify = stack.step(Verify)
@@ -127,7 +129,7 @@ class Locator:
             return staleness(self._gallery, self._rule.calibration)
         if self._tau == "calibrated":
             return (
-                f"the gallery is not calibrated: tau {self._rule.tau:.2f} on the best similarity is a convention "
+                f"the gallery is not calibrated: tau {self._rule.tau:.2f} on the plain similarity is a convention "
                 f"that promises nothing; run 'placewise calibrate'"
             )
         return ""
@@ -225,6 +227,8 @@ class Locator:
             asked = self._ranker.ask(embeddings, among=ids)
             found, judged = self._hits(asked, k, ids, step if features else None, features or ())
             seen, similarities, geometry = judged.first(self._rule.hits)
+            if self._rule.plain:
+                similarities = self._ranker.plain(asked, Neighbors(seen, similarities))
             codes = self._codes[self._table.rows_of(seen)]
             verdicts = self._rule.judge(asked.vectors, similarities, codes, geometry)
             return tuple(

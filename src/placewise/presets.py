@@ -57,9 +57,11 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 )
 """Every preset by its name."""
 
-DEFAULT_PRESET = "fast"
-"""Taken where none is named. Not the better ``balanced``: a gallery that is not calibrated decides by a fixed tau, a
-convention for plain cosines; those of centred embeddings are lower."""
+DEFAULT_PRESET = "balanced"
+"""Taken where none is named."""
+
+FORMER_PRESET = "fast"
+"""What a gallery was begun with that names none: by an earlier version, or by a program with a model of its own."""
 
 
 def find_preset(name: str) -> Preset:
@@ -74,15 +76,18 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def look_for(model: str, preset: Preset, look: Look) -> Look:
+def look_for(model: str, preset: Preset, look: Look, precision: str = "auto") -> Look:
     """How a model sees photos: as the user says, else as the preset, else, where it cannot, as its card says.
 
     Args:
         model: its name or file.
         preset: what was chosen.
         look: what the user says; a `Look` without arguments says nothing.
+        precision: as for `models.load_model`; an 8-bit variant's graph is fixed.
     """
-    return usable_look(model, preset.look) if look == Look() else look
+    if look != Look():
+        return look
+    return Look() if precision == "int8" else usable_look(model, preset.look)
 
 
 def usable_look(model: str, look: Look) -> Look:

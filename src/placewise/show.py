@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from placewise.doctor import Examination
     from placewise.indexing import Indexed
     from placewise.openset import Calibration
+    from placewise.renewal import Renewed
 
 
 def megabytes(size_bytes: int | None) -> str:
@@ -75,8 +76,11 @@ def _examination_rows(examination: Examination) -> list[tuple[str, str]]:
     ]
 
 
-def indexed_json(indexed: Indexed, held: int) -> dict[str, object]:
-    """What ``index --json`` prints."""
+def indexed_json(indexed: Indexed, held: int, renewed: Renewed | None = None) -> dict[str, object]:
+    """What ``index --json`` prints; ``renewed`` is None where the gallery was not to calibrate itself."""
+    from placewise.evaluation import calibration_json  # as in `answer_json`
+
+    calibration = renewed.calibration if renewed else None
     return {
         "added": indexed.added,
         "updated": indexed.updated,
@@ -91,17 +95,20 @@ def indexed_json(indexed: Indexed, held: int) -> dict[str, object]:
         ],
         "photos": held,
         "not_in_source": indexed.foreign,
+        "calibration": None if calibration is None else calibration_json(calibration),
+        "calibrating": renewed.says if renewed else None,
     }
 
 
-def indexed_text(indexed: Indexed, path: Path, held: int) -> str:
-    """What ``index`` prints."""
+def indexed_text(indexed: Indexed, path: Path, held: int, renewed: Renewed | None = None) -> str:
+    """What ``index`` prints; ``renewed`` is None where the gallery was not to calibrate itself."""
     return (
         f"{indexed.added} added, {indexed.updated} updated, {indexed.moved} moved, {indexed.relabelled} relabelled, "
         f"{indexed.unchanged} unchanged, {indexed.removed} removed, {len(indexed.failures)} failed; "
         f"{embedded(indexed.computed)}\n"
         f"{path} holds {held} photos"
         + (f", {indexed.foreign} of them not in this source's gallery" if indexed.foreign else "")
+        + (f"\n{renewed.says}" if renewed else "")
     )
 
 

@@ -148,7 +148,9 @@ def _sweep_text(evaluation: Evaluation) -> str:
 
 
 def _confidence_of(evaluation: Evaluation) -> str:
-    return "probability" if evaluation.reliability else "best similarity"
+    if evaluation.reliability:
+        return "probability"
+    return "best similarity" if evaluation.calibration or math.isnan(evaluation.tau) else "plain similarity"
 
 
 def _calibrated_text(evaluation: Evaluation) -> str:

@@ -67,7 +67,7 @@ class Figures:
         unknown: precision against recall of UNKNOWN.
         risk: the share of accepted answers that are wrong against the share of queries accepted.
         confidence: of known queries whose place would be right, of others, and of open-set ones.
-        similarity: likewise, of the best hit, where there is one.
+        similarity: likewise, of the best hit, where there is one; the plain one where a fixed tau decides.
         places: one a place of a query, those of the gallery first, the worst first; none where queries have no labels.
         confusions: what was answered instead of the right thing, the most frequent first; none where labels do not say
             what is right, or nothing is decided.
@@ -116,7 +116,11 @@ def figures_of(evaluation: Evaluation, source: Source) -> Figures:
         confidence=histogram_of(
             results, lambda result: result.confidence, limits=(0.0, 1.0) if evaluation.reliability else None
         ),
-        similarity=histogram_of([result for result in results if result.hits], lambda result: result.similarity),
+        similarity=histogram_of(
+            [result for result in results if result.hits],
+            # a similarity that tau is compared with is the one to show beside tau
+            lambda result: result.similarity if evaluation.reliability or math.isnan(tau) else result.confidence,
+        ),
         places=place_rows(results, tau),
         confusions=confusions_of(results, tau) if decided else (),
         matrix=matrix_of(results, tau) if decided else None,

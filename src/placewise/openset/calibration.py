@@ -106,6 +106,7 @@ class Calibration:
         basis: ``gallery``, or the source of the labelled queries.
         revision: of the gallery that was calibrated.
         made: when, in UTC, ISO 8601.
+        method: how the confidence was to be found; see `Aim`.
     """
 
     false_accept_rate: float
@@ -133,6 +134,12 @@ class Calibration:
     basis: str = "gallery"
     revision: str = ""
     made: str = ""
+    method: Method = "auto"
+
+    @property
+    def aim(self) -> Aim:
+        """What it was to achieve."""
+        return Aim(self.false_accept_rate, self.method)
 
     @property
     def promise(self) -> str:
@@ -232,6 +239,7 @@ def calibrate(
         ),
         confusions=_confusions(exam.open_set, open_set >= at_95, names),
         cohort=tuple(ids[exam.cohort].tolist()) if learned else (),
+        method=aim.method,
     )
 
 

@@ -111,13 +111,14 @@ class _Cosines:
         return similar
 
 
-def self_exam(
+def self_exam(  # noqa: PLR0913  # each is an option of its own
     embeddings: Embeddings,
     places: Places,
     *,
     told: Told | None = None,
     check: Check | None = None,
     seed: int = 0,
+    most: int = SAMPLED_PHOTOS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Exam:
     """Let the photos of a gallery ask it, twice each: with their place in it, and with their whole place taken away.
@@ -130,7 +131,8 @@ def self_exam(
         places: what each of the N photos shows.
         told: what the gallery answers, where that is not the cosines of the embeddings: what `locate` will see.
         check: verifies the geometry of a photo's hits, where `locate` will.
-        seed: chooses the photos that ask, where there are more than `SAMPLED_PHOTOS`, and the cohort.
+        seed: chooses the photos that ask, where there are more than ``most``, and the cohort.
+        most: so many ask; with more of them it takes longer, and a quantile hardly changes.
         on_progress: called with (photos that have asked, in all).
 
     Raises:
@@ -141,7 +143,7 @@ def self_exam(
             f"a gallery that examines itself must hold photos of two or more places, got {places.count}; name a tau"
         )
         raise CalibrationError(message)
-    asking = _sample(places, np.random.default_rng(seed))
+    asking = _sample(places, np.random.default_rng(seed), most)
     cohort = cohort_of(places.codes, seed)
     gallery = _Asked(embeddings, told or _Cosines(embeddings), check, places, cohort)
     of_its_place = 1 / np.bincount(places.codes[places.labelled])[places.codes[places.labelled]]
@@ -220,8 +222,8 @@ def _checked(
     return geometry
 
 
-def _sample(places: Places, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Rows that ask: photos of different places in turn, so that no place drowns the others."""
+def _sample(places: Places, rng: np.random.Generator, most: int) -> NDArray[np.int64]:
+    """Rows that ask: photos of different places in turn, so that no place drowns the others; place by place."""
     rows = rng.permutation(places.labelled)
     chosen = rng.permutation(places.count)[:SAMPLED_PLACES]
     rows = rows[np.isin(places.codes[rows], chosen)]
@@ -229,7 +231,8 @@ def _sample(places: Places, rng: np.random.Generator) -> NDArray[np.int64]:
     _, first = np.unique(places.codes[rows][order], return_index=True)
     turn = np.empty(len(rows), dtype=np.int64)
     turn[order] = np.arange(len(rows)) - np.repeat(first, np.diff([*first, len(rows)]))
-    return np.sort(rows[np.argsort(turn, kind="stable")][:SAMPLED_PHOTOS])
+    chosen = np.sort(rows[np.argsort(turn, kind="stable")][:most])
+    return chosen[np.argsort(places.codes[chosen], kind="stable")]
 
 
 def _joined(parts: list[Questions]) -> Questions:

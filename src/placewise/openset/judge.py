@@ -48,6 +48,10 @@ class Rule(Protocol):
     def tau(self) -> float | None:
         """What it compares the confidence with."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether it judges by the cosines of embeddings, whatever the hits were ranked by."""
+
     def judge(
         self,
         queries: Embeddings,
@@ -67,7 +71,11 @@ class Rule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SimilarityRule:
-    """The original design's rule: the best similarity against a fixed tau; None leaves the decision to the caller."""
+    """The original design's rule: the best hit's similarity against a fixed tau; None leaves it to the caller.
+
+    A fixed tau is one for cosines of embeddings. What a ranking makes of these lies elsewhere, so that the same tau
+    would mean another thing in each gallery: the rule wants the plain ones.
+    """
 
     tau: float | None
     hits: int = 1
@@ -77,6 +85,11 @@ class SimilarityRule:
         """Refuse a tau that is no cosine."""
         if self.tau is not None:
             check_tau(self.tau)
+
+    @property
+    def plain(self) -> bool:
+        """See `Rule.plain`."""
+        return self.tau is not None
 
     def judge(
         self,
@@ -106,6 +119,7 @@ class CalibratedRule:
     cohort_places: NDArray[np.int64]
     hits: int = HITS
     labelled_only: bool = True
+    plain: bool = False
 
     @property
     def tau(self) -> float:
@@ -174,6 +188,7 @@ class GeometryRule:
     tau: None = None
     hits: int = 1
     labelled_only: bool = False
+    plain: bool = False
 
     def judge(
         self,
@@ -199,7 +214,7 @@ class GeometryRule:
 def _by_similarity(best: float, tau: float | None) -> Verdict:
     if tau is None:
         return Verdict(None, best, f"best similarity {best:.3f}, nothing decided", 0)
-    return Verdict(is_known(best, tau), best, _compared("best similarity", best, tau), 0)
+    return Verdict(is_known(best, tau), best, _compared("plain similarity", best, tau), 0)
 
 
 def _nothing(tau: float | None) -> Verdict:

@@ -13,6 +13,7 @@ from placewise.openset.calibration import Calibration, Choice, Confusion
 from placewise.openset.confidence import Confidence
 from placewise.openset.evidence import EVIDENCE
 from placewise.openset.places import Unit
+from placewise.openset.rule import Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ def calibration_from_json(text: str) -> Calibration:
         CalibrationError: if it is none, or a value cannot be.
     """
     try:
-        fields = json.loads(text)
+        fields = {"method": "auto", **json.loads(text)}  # what the first versions did not say
         wanted = {field.name for field in dataclasses.fields(Calibration)}
         if fields.keys() != wanted:
             raise ValueError(fields.keys() ^ wanted)
@@ -69,6 +70,12 @@ def _count(value: Any) -> int:
 
 def _unit(value: object) -> str:
     if value not in get_args(Unit):
+        raise ValueError(value)
+    return str(value)
+
+
+def _method(value: object) -> str:
+    if value not in get_args(Method):
         raise ValueError(value)
     return str(value)
 
@@ -117,6 +124,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "learned": _flag,
     "interval": _each(_number, 2),
     "unit": _unit,
+    "method": _method,
     "choices": _each(_choice),
     "confusions": _each(_confusion),
     "cohort": _each(_count),

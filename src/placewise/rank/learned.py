@@ -121,7 +121,8 @@ class SelfTaught:
     """What a gallery tells its own photos, each without some of the others; see `placewise.openset.Told`.
 
     A photo whose whole place is away is a stranger: the mean and the directions are learned without its place, too.
-    That is done for a fold of places at a time, since to learn them is to look at all photos.
+    That is done for a fold of places at a time, since to learn them is to look at all photos, and left out for a place
+    of so few of the photos that its part in a mean is nothing.
     """
 
     def __init__(self, stack: Stack, embeddings: Embeddings, codes: Rows, groups: Rows) -> None:
@@ -129,17 +130,22 @@ class SelfTaught:
         self._stack, self._embeddings, self._codes = stack, embeddings, codes
         self._whole = learn(stack, embeddings, codes)
         linear = self._whole.linear
-        self._folds = np.where(groups < 0, -1, groups % FOLDS)
-        self._shared = linear.mean is None and linear.axes is None
+        count = max(1, int(groups.max(initial=-1)) + 1)
+        self._folds = np.where(groups < 0, -1, groups * min(FOLDS, count) // count)
+        sizes = np.bincount(groups[groups >= 0], minlength=count)
+        light = (groups < 0) | (sizes[groups] * LIGHT <= len(groups))
+        self._shared = light | (linear.mean is None and linear.axes is None)
         self._last: tuple[int, Learned] | None = None
 
     def similarities(self, rows: Rows, away: NDArray[np.bool_], *, strangers: bool) -> NDArray[np.float32]:
         """See `placewise.openset.Told.similarities`."""
-        if not strangers or self._shared:
+        shared = self._shared[rows]
+        if not strangers or shared.all():
             return self._whole.similarities(rows, away)
         similar = np.empty(away.shape, dtype=np.float32)
-        for fold in np.unique(self._folds[rows]).tolist():
-            mine = np.flatnonzero(self._folds[rows] == fold)
+        similar[shared] = self._whole.similarities(rows[shared], away[shared])
+        for fold in np.unique(self._folds[rows[~shared]]).tolist():
+            mine = np.flatnonzero(~shared & (self._folds[rows] == fold))
             similar[mine] = self._without(fold).similarities(rows[mine], away[mine])
         return similar
 
@@ -154,6 +160,10 @@ class SelfTaught:
 
 FOLDS = 20
 """Galleries of up to so many places leave out one at a time."""
+
+LIGHT = 200
+"""A place with no more than 1 of so many photos has no say in a mean or a direction: where it had 1 of 14, the rate of
+acceptances was off by a quarter (docs/ranking.md), in proportion with 1 of 200 it is by a sixtieth."""
 
 
 def learn(

@@ -52,6 +52,12 @@ class Ranker(Protocol):
     def search(self, asked: Asked, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
         """See `Searcher.search`."""
 
+    def plain(self, asked: Asked, found: Neighbors) -> NDArray[np.float32]:
+        """The cosines of the queries' embeddings with those of their hits, ``(Q, H)``, whatever the steps made of them.
+
+        -1 where a photo has vanished since.
+        """
+
     def vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
         """The ids that are there, ascending, and what queries are compared with."""
 
@@ -59,8 +65,17 @@ class Ranker(Protocol):
         """Bring it up to the gallery's present photos, if it ``follows``; else it must be made anew."""
 
 
-def open_ranker(gallery: GalleryFile, table: PhotoTable, stack: Stack, kind: SearcherKind = "auto") -> Ranker:
+def open_ranker(
+    gallery: GalleryFile, table: PhotoTable, stack: Stack, kind: SearcherKind = "auto", *, plain: bool = True
+) -> Ranker:
     """What ranks the photos of a gallery; inside `GalleryFile.reading`, so that they are of one state.
+
+    Args:
+        gallery: the gallery.
+        table: its photos.
+        stack: the steps.
+        kind: how it is searched.
+        plain: whether it must know plain similarities, too, which in an exact search takes as much memory again.
 
     Raises:
         GalleryError: as `open_searcher`.
@@ -69,7 +84,7 @@ def open_ranker(gallery: GalleryFile, table: PhotoTable, stack: Stack, kind: Sea
     if not stack.steps:
         return _Plain(gallery, searcher)
     if isinstance(searcher, ExactSearcher):
-        return _Exact(searcher, stack, table)
+        return _Exact(searcher, stack, table, plain=plain)
     return _Proposed(gallery, searcher, stack, table)
 
 
@@ -88,6 +103,9 @@ class _Plain:
     def search(self, asked: Asked, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
         return self.searcher.search(asked.vectors, k, among=among)
 
+    def plain(self, asked: Asked, found: Neighbors) -> NDArray[np.float32]:  # noqa: ARG002
+        return found.similarities
+
     def vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
         return self._gallery.vectors(ids)
 
@@ -100,8 +118,9 @@ class _Exact:
 
     follows = False
 
-    def __init__(self, searcher: ExactSearcher, stack: Stack, table: PhotoTable) -> None:
+    def __init__(self, searcher: ExactSearcher, stack: Stack, table: PhotoTable, *, plain: bool) -> None:
         ids, matrix = searcher.held()
+        self._plain = (ids, matrix) if plain else None
         learned = learn(stack, matrix.astype(np.float32, copy=False), table.place_codes.astype(np.int64))
         self._linear, self._expand, self.notes = learned.linear, learned.expand, learned.notes
         self.searcher = ExactSearcher(learned.matrix.shape[1], matrix.dtype.type)
@@ -123,6 +142,13 @@ class _Exact:
 
     def search(self, asked: Asked, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
         return self.searcher.search(asked.vectors, k, among=among)
+
+    def plain(self, asked: Asked, found: Neighbors) -> NDArray[np.float32]:
+        if self._plain is None:
+            message = "plain similarities must be wanted when a ranker is opened"
+            raise TypeError(message)
+        held, matrix = self._plain
+        return _cosines(asked.plain, found.ids, held, matrix)
 
     def vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
         held, matrix = self.searcher.held()
@@ -175,6 +201,10 @@ class _Proposed:
         best = np.argsort(-near, kind="stable")[:k]
         return there[best], near[best]
 
+    def plain(self, asked: Asked, found: Neighbors) -> NDArray[np.float32]:
+        there, vectors = self._gallery.vectors(np.unique(found.ids))
+        return _cosines(asked.plain, found.ids, there, vectors)
+
     def vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
         there, plain = self._gallery.vectors(ids)
         vectors = self._linear(plain).copy()
@@ -196,3 +226,15 @@ class _Proposed:
 
     def follow(self, table: PhotoTable) -> None:
         """What was learned is of the photos that were there."""
+
+
+def _cosines(
+    queries: Embeddings, ids: NDArray[np.int64], held: NDArray[np.int64], matrix: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Of Q queries and their hits ``(Q, H)``, whose vectors are among those held by ascending id; -1 for the others."""
+    similarities = np.full(ids.shape, -1, dtype=np.float32)
+    for number, hits in enumerate(ids):
+        rows = np.searchsorted(held, hits)
+        there = np.flatnonzero(np.append(held, -1)[rows] == hits)
+        similarities[number, there] = score(matrix, rows[there], queries[number])
+    return similarities

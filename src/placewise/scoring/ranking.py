@@ -57,6 +57,18 @@ Check = Callable[[int, Rows], Checked]
 """Verifies the hits of a query, given its number and their rows."""
 
 
+class Plain(NamedTuple):
+    """The embeddings that a ranking started from.
+
+    Attributes:
+        gallery: ``(N, dim)``.
+        queries: ``(Q, dim)``.
+    """
+
+    gallery: Embeddings
+    queries: Embeddings
+
+
 def rank_all(  # noqa: PLR0913  # each is an option of its own
     gallery: Embeddings,
     queries: Embeddings,
@@ -66,6 +78,7 @@ def rank_all(  # noqa: PLR0913  # each is an option of its own
     top: int | None = TOP,
     check: Check | None = None,
     verified: int = 0,
+    plain: Plain | None = None,
 ) -> tuple[Prediction, ...]:
     """Answer each query by ranking the gallery.
 
@@ -77,6 +90,7 @@ def rank_all(  # noqa: PLR0913  # each is an option of its own
         top: hits to keep for each query; None for all.
         check: verifies and reorders the first hits, if given.
         verified: of how many hits; the rule sees the first of these after that.
+        plain: what a rule that judges by plain similarities is told these of; ``gallery`` and ``queries`` if None.
     """
     codes = Places.of_labels([photo.place for photo in truth.gallery]).codes
     top = len(gallery) if top is None else top
@@ -87,6 +101,8 @@ def rank_all(  # noqa: PLR0913  # each is an option of its own
         ranked = list(_rank_block(gallery, queries, truth, numbers, _Wanted(top, rule, codes, verified)))
         if check is not None:
             ranked = [_checked(one, number, check, rule.hits) for one, number in zip(ranked, numbers, strict=True)]
+        if plain is not None and rule.plain:
+            ranked = [_replain(one, plain, number) for one, number in zip(ranked, numbers, strict=True)]
         predictions += _judged(ranked, queries[numbers.start : numbers.stop], rule, codes)
     return tuple(predictions)
 
@@ -178,6 +194,11 @@ def _checked(one: _Ranked, number: int, check: Check, wanted: int) -> _Ranked:
         np.concatenate([hits.inliers, none]),
         seen.geometry[:wanted],
     )
+
+
+def _replain(one: _Ranked, plain: Plain, number: int) -> _Ranked:
+    """The same with the plain similarities of the hits that the rule sees."""
+    return one._replace(seen_similarities=score(plain.gallery, one.seen, plain.queries[number]))
 
 
 def first_hits(
