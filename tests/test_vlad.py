@@ -31,6 +31,7 @@ from placewise.gallery_file import GalleryFile
 from placewise.models import MODELS, Look, dense, load_model, load_model_of, words
 from placewise.models.vlad import FEWEST_PHOTOS, VladEmbedder
 from placewise.models.words import Projection, Vocabulary, Words, learn_directions, learn_words
+from placewise.service.desk import Desk, Question, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -342,6 +343,20 @@ def test_a_gallery_answers_on_another_machine(source: Source, made: Path, tmp_pa
         answers = [gallery.locate(source.root / f"p{place}/3.png") for place in range(4)]
 
     assert [answer.place for answer in answers] == [f"place {place}" for place in range(4)]
+
+
+def test_the_service_answers_too(source: Source, made: Path) -> None:
+    """What serves a gallery over HTTP takes the vocabulary from the file, as the library does."""
+    desk = Desk.open(made, max_pixels=10**8)
+    with Gallery.open(made) as gallery:
+        expected = gallery.locate(source.root / "p1/3.png").hits
+
+    (reply,) = desk.reply([(desk.read((source.root / "p1/3.png").read_bytes()), Question())])
+    desk.close()
+
+    assert isinstance(reply, Reply)
+    assert reply.answer is not None
+    assert reply.answer.hits == expected
 
 
 def test_a_gallery_that_grows_keeps_its_vocabulary(made: Path, tmp_path: Path) -> None:
