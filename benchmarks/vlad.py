@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placewise import images, metrics
+from placewise.fitting import fit_model
 from placewise.models import load_model, vlad
 from placewise.models.words import Projection, learn_directions, learn_words
 from placewise.sources import read_source
@@ -161,8 +162,7 @@ def costs(source: Source) -> None:
     for name in ("vlad", "efficientnet-lite0"):
         model = load_model(name)
         began = time.process_time()
-        if isinstance(model, vlad.VladEmbedder):
-            model = model.fit([model.read(photo) for photo in data])
+        model = fit_model(model, source, source.of("gallery")[:TIMED])
         fitted = time.process_time()
         model.infer([model.read(photo) for photo in data])
         cost = (time.process_time() - fitted) * 1000 / TIMED

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from placewise import images
-from placewise.core import Embeddings, FileState, Image, InputRule, ModelCard, Photo, Position
+from placewise.core import Embeddings, FileState, Image, InputRule, ModelCard, Photo, Position, Source
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import index_source
 from placewise.sources import read_source
@@ -269,3 +269,24 @@ def heic_file(
 def heic() -> Callable[..., bytes]:
     """A function that makes HEIC files, see `heic_file`."""
     return heic_file
+
+
+def save_texture(path: Path, place: int, view: int = 0) -> Path:
+    """A photo of spots: another place, others; another view, shifted and with noise."""
+    spots = np.random.default_rng(place).integers(0, 255, (30, 30, 3))
+    noise = np.random.default_rng((place, view)).integers(-12, 12, (26, 26, 3))
+    pixels = np.clip(spots[view : view + 26, view : view + 26] + noise, 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PillowImage.fromarray(pixels).resize((104, 104), PillowImage.Resampling.BICUBIC).save(path)
+    return path
+
+
+def textured_source(root: Path, places: Sequence[int], *, views: int = 3) -> Source:
+    """Places with so many gallery photos each, and a query that is none of them."""
+    photos = []
+    for place in places:
+        for view in range(views + 1):
+            name = PurePosixPath(f"p{place}/{view}.png")
+            save_texture(root / name, place, view)
+            photos.append(Photo(name, "query" if view == views else "gallery", f"place {place}"))
+    return Source(root, tuple(photos))

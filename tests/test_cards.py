@@ -306,6 +306,7 @@ def test_what_changes_embeddings_changes_the_fingerprint() -> None:
         "graph_output": "pooler_output",
         "quantised": "0" * 64,
         "views": Views(flip=True),
+        "parts": (card,),
     }
     free: dict[str, object] = {
         "name": "x",

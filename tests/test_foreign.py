@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.conftest import textured_source
 
 from placewise.core import InputRule, ModelCard
 from placewise.errors import CardError, CheckpointError, ModelError, OptionError, WeightsMissingError
-from placewise.models import load_model, load_model_of
+from placewise.fitting import fit_model, vocabulary_of
+from placewise.models import load_model, load_model_of, vlad
 from placewise.models.foreign import OPSETS, wrap_graph
 from placewise.models.onnx_files import graph_sha256
 
@@ -499,6 +501,22 @@ def test_a_path_is_a_model(theirs: Path) -> None:
     np.testing.assert_allclose(first.embed(images), expected(prepared, "average"), atol=1e-5)
     np.testing.assert_array_equal(first.embed(images), second.embed(images))
     assert len(list((theirs.parent / "cache" / "graphs").iterdir())) == 1
+
+
+def test_a_path_is_half_a_model(theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is fused like a name, is found again where it was, and by its new path where it has moved."""
+    monkeypatch.setattr(vlad, "_DESCRIPTORS", 5000)
+    made = fit_model(load_model(f"vlad+{theirs}"), textured_source(tmp_path / "photos", range(4)))
+    vocabulary = vocabulary_of(made)
+
+    assert (made.card.name, made.card.dim) == ("vlad+theirs", 1031)
+    assert load_model_of(made.card, vocabulary=vocabulary).card == made.card
+    moved = theirs.rename(theirs.with_name("moved.onnx"))
+    theirs.with_suffix(".toml").rename(moved.with_suffix(".toml"))
+    with pytest.raises(WeightsMissingError, match=r"^model must be an \.onnx file that is there, got none at "):
+        load_model_of(made.card, vocabulary=vocabulary)
+    found = load_model_of(made.card, name=f"vlad+{moved}", vocabulary=vocabulary)
+    assert found.card.fingerprint == made.card.fingerprint
 
 
 def test_other_bytes_are_another_model(theirs: Path, patches: Graph) -> None:

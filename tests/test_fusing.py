@@ -8,14 +8,10 @@ import numpy as np
 import pytest
 
 from placewise.errors import OptionError
-from placewise.evaluate import evaluate_source
-from placewise.rank import fused, scales
-from placewise.sources import read_source
+from placewise.models.fusing import fused, scales
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from placewise.core import Embedder, Embeddings
+    from placewise.core import Embeddings
 
 
 def unit(seed: int, spread: float) -> Embeddings:
@@ -49,13 +45,3 @@ def test_parts_of_different_photos_are_refused() -> None:
     """Rows belong together by position."""
     with pytest.raises(OptionError, match="parts must be of the same photos, got 60, 59"):
         fused([unit(0, 1), unit(0, 1)[1:]], np.array([0.5, 0.5], dtype=np.float32))
-
-
-def test_a_model_fused_with_itself_is_itself(tiny_dataset: Path, tiny_model: Embedder) -> None:
-    """The same similarities twice give the same numbers."""
-    source = read_source(tiny_dataset)
-    once = evaluate_source(source, tiny_model, tau=0.5, intervals=False)
-    twice = evaluate_source(source, tiny_model, second=tiny_model, tau=0.5, intervals=False)
-
-    assert twice.retrieval == once.retrieval
-    np.testing.assert_allclose([r.similarity for r in twice.results], [r.similarity for r in once.results], atol=1e-6)

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from tests.conftest import textured_source
 
 from placewise import images, quantise
 from placewise.archive import export_npz, import_npz
@@ -28,12 +29,14 @@ from placewise.evaluate import evaluate_source
 from placewise.fitting import fit_model, fitted_as, vocabulary_of
 from placewise.gallery import Gallery
 from placewise.gallery_file import GalleryFile
-from placewise.models import MODELS, Look, dense, load_model, load_model_of, words
-from placewise.models.vlad import FEWEST_PHOTOS, VladEmbedder
+from placewise.models import MODELS, Look, dense, load_model, load_model_of, vlad, words
+from placewise.models.learning import FEWEST_PHOTOS
+from placewise.models.vlad import VladEmbedder
 from placewise.models.words import Projection, Vocabulary, Words, learn_directions, learn_words
+from placewise.service.desk import Desk, Question, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from placewise.core import Embedder
 
@@ -255,31 +258,18 @@ def test_other_bytes_are_one_line(vocabulary: Vocabulary, data: st.DataObject) -
 # ---- the model and its galleries
 
 
-def save_texture(path: Path, place: int, view: int = 0) -> Path:
-    """A photo of spots: another place, others; another view, shifted and with noise."""
-    spots = np.random.default_rng(place).integers(0, 255, (30, 30, 3))
-    noise = np.random.default_rng((place, view)).integers(-12, 12, (26, 26, 3))
-    pixels = np.clip(spots[view : view + 26, view : view + 26] + noise, 0, 255).astype(np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PillowImage.fromarray(pixels).resize((104, 104), PillowImage.Resampling.BICUBIC).save(path)
-    return path
-
-
-def source_of(root: Path, places: Sequence[int], *, views: int = 3) -> Source:
-    """Places with so many gallery photos each, and a query that is none of them."""
-    photos = []
-    for place in places:
-        for view in range(views + 1):
-            name = PurePosixPath(f"p{place}/{view}.png")
-            save_texture(root / name, place, view)
-            photos.append(Photo(name, "query" if view == views else "gallery", f"place {place}"))
-    return Source(root, tuple(photos))
+@pytest.fixture(scope="module", autouse=True)
+def _learning_is_quick() -> Iterator[None]:
+    """Words are learned from fewer descriptors, which takes a fraction of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vlad, "_DESCRIPTORS", 5000)
+        yield
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     """Four places with three gallery photos and one query each."""
-    return source_of(tmp_path_factory.mktemp("photos"), range(4))
+    return textured_source(tmp_path_factory.mktemp("photos"), range(4))
 
 
 @pytest.fixture(scope="module")
@@ -344,10 +334,24 @@ def test_a_gallery_answers_on_another_machine(source: Source, made: Path, tmp_pa
     assert [answer.place for answer in answers] == [f"place {place}" for place in range(4)]
 
 
+def test_the_service_answers_too(source: Source, made: Path) -> None:
+    """What serves a gallery over HTTP takes the vocabulary from the file, as the library does."""
+    desk = Desk.open(made, max_pixels=10**8)
+    with Gallery.open(made) as gallery:
+        expected = gallery.locate(source.root / "p1/3.png").hits
+
+    (reply,) = desk.reply([(desk.read((source.root / "p1/3.png").read_bytes()), Question())])
+    desk.close()
+
+    assert isinstance(reply, Reply)
+    assert reply.answer is not None
+    assert reply.answer.hits == expected
+
+
 def test_a_gallery_that_grows_keeps_its_vocabulary(made: Path, tmp_path: Path) -> None:
     """New photos are embedded by the words that the gallery began with; nothing is learned again."""
     grown = shutil.copy(made, tmp_path / "grown.gallery")
-    more = source_of(tmp_path / "more", [7])
+    more = textured_source(tmp_path / "more", [7])
     with GalleryFile.open(grown) as file:
         before = file.vocabulary
 
@@ -425,11 +429,11 @@ def test_a_gallery_cannot_begin_without_a_vocabulary(tmp_path: Path, fitted: Emb
 def test_two_galleries_that_learned_apart_are_not_merged(made: Path, other: Embedder, tmp_path: Path) -> None:
     """Their embeddings cannot be compared; those of one vocabulary are merged."""
     with Gallery.open_for(tmp_path / "apart", other) as gallery:
-        gallery.add(source_of(tmp_path / "more", [7]))
+        gallery.add(textured_source(tmp_path / "more", [7]))
         with pytest.raises(ModelMismatchError, match=r"must be used with the model it was made with"):
             gallery.merge(made)
     with Gallery.open_for(tmp_path / "same", fitted_as(load_model("vlad"), made)) as gallery:
-        gallery.add(source_of(tmp_path / "more", [7]))
+        gallery.add(textured_source(tmp_path / "more", [7]))
         assert gallery.merge(made, prefix="made").added == 12
 
 

@@ -73,7 +73,10 @@ _preset = click.option(
     metavar="NAME",
     help="fast, balanced or accurate: how photos are seen and ranked. Default: balanced, or as the gallery was begun.",
 )
-_MODEL_HELP = "A name that 'placewise models' lists, or an .onnx file with a card (.toml) beside it."
+_MODEL_HELP = (
+    "A name that 'placewise models' lists, or an .onnx file with a card (.toml) beside it, or two of these, a+b, whose "
+    "similarities are added."
+)
 _rate = click.option(
     "--false-accept-rate",
     type=float,
@@ -503,7 +506,6 @@ _intervals = click.option(
 @_intervals
 @_model_options
 @_preset
-@click.option("--fuse", default="", metavar="NAME", help="Add this second model's similarities to the first one's.")
 @click.option("--models", "names", default="", metavar="NAME,…", help="Compare these models on the same photos.")
 @click.option(
     "--predictions",
@@ -540,7 +542,6 @@ def evaluate(
     cache_path: Path | None,
     no_cache: bool,
     preset: str | None,
-    fuse: str,
     names: str,
     predictions: Path | None,
     top: str,
@@ -585,7 +586,6 @@ def evaluate(
     embedders = [
         _load(name, weights, precision, decode, device, seen) for name, seen in zip(wanted_models, looks, strict=True)
     ]
-    second = _load(fuse, None, precision, decode, device, look_for(fuse, chosen, look, precision)) if fuse else None
     evaluations: list[Evaluation] = []
     with _progress() as progress:
         for embedder in embedders:
@@ -596,7 +596,6 @@ def evaluate(
                     protocol=wanted,
                     tau=Aim(false_accept_rate, confidence) if tau is None else tau,
                     stack=chosen.stack,
-                    second=second,
                     cache=cache,
                     predictions=predictions,
                     top=kept,

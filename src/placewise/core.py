@@ -191,7 +191,8 @@ class ModelCard:
 
     Attributes:
         name: what the user types.
-        architecture: a recipe of `placewise.models.graphs`, or ``onnx`` for a graph that somebody else made.
+        architecture: a recipe of `placewise.models.graphs`, ``onnx`` for a graph that somebody else made, or ``vlad``
+            or ``fused``, which learn from a gallery's photos.
         dim: the length of an embedding.
         input: how an image becomes the network's input.
         pooling: how the network's features become one vector: ``average``, ``gem2`` for a generalised mean of power 2,
@@ -208,6 +209,7 @@ class ModelCard:
             slightly and is not part of the fingerprint, but what is written into one gallery agrees in both.
         decode: what was asked for, ``fast`` or ``full``.
         views: what is embedded of one photo.
+        parts: the cards of the models that this one is made of, as `placewise.models.fused` puts them together.
     """
 
     name: str
@@ -226,10 +228,13 @@ class ModelCard:
     precision: str = "auto"
     decode: str = "fast"
     views: Views = Views()
+    parts: tuple[ModelCard, ...] = ()
 
     @property
     def sight(self) -> str:
         """How photos are seen, in a few words."""
+        if self.parts:
+            return " + ".join(part.sight for part in self.parts)
         seen = [f"{self.input.crop or self.input.resize} px {'crop' if self.input.crop else 'whole'}", self.pooling]
         seen += ["flip"] if self.views.flip else []
         seen += [f"{self.views.crops} crops"] if self.views.crops > 1 else []
@@ -258,6 +263,8 @@ class ModelCard:
         for name in ("graph_input", "graph_output", "quantised"):
             if getattr(self, name):
                 determining[name] = getattr(self, name)
+        if self.parts:
+            determining["parts"] = [part.fingerprint for part in self.parts]
         text = json.dumps(determining, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -279,10 +286,10 @@ class Embedder(Protocol):
         """Short text such as ``float32-full``, part of the cache key but not of the fingerprint."""
 
     def read(self, data: bytes) -> NDArray[np.uint8]:
-        """Turn the bytes of a photo file into the network's input, ``(h, w, 3)`` uint8; ImageError if broken."""
+        """Turn the bytes of a photo file into the network's input, uint8 as `infer` takes it; ImageError if broken."""
 
     def prepare(self, image: Image) -> NDArray[np.uint8]:
-        """Turn one image of any size into the network's input, ``(h, w, 3)`` uint8, cropped where the card says so."""
+        """Turn one image of any size into the network's input, resized and cropped as the card says."""
 
     def infer(self, inputs: Sequence[NDArray[np.uint8]]) -> Embeddings:
         """Embed prepared inputs: ``(N, dim)`` float32, rows of unit length, in order."""

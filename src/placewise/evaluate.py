@@ -27,12 +27,11 @@ from placewise.openset import (
     DEFAULT_AIM,
     Aim,
     CalibratedRule,
-    Places,
     Rule,
     check_tau,
     sweep,
 )
-from placewise.rank import NO_STACK, Stack, Verify, fused, scales
+from placewise.rank import NO_STACK, Stack, Verify
 from placewise.scoring.predictions import (
     TOP,
     check_predictions_output,
@@ -62,7 +61,6 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     protocol: Protocol | str = "place",
     tau: float | Aim = DEFAULT_AIM,
     stack: Stack = NO_STACK,
-    second: Embedder | None = None,
     cache: Cache | None = None,
     predictions: Path | None = None,
     top: int | None = TOP,
@@ -80,7 +78,6 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
         tau: a fixed threshold on the plain similarity of the best hit, or what the gallery is to achieve by calibrating
             itself, which it can where the protocol goes by labels; elsewhere nothing is decided without a fixed tau.
         stack: how the gallery ranks, as `locate` does with a gallery that holds it.
-        second: a model whose similarities are added to the first one's, as `rank.fused` does; not cached.
         cache: embeddings of earlier runs.
         predictions: a CSV file that receives the ranked hits before anything is scored; see `save_predictions`.
         top: hits that it holds of each query; None for all.
@@ -115,10 +112,6 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     )
     watch.lap("embed_queries")
     truth = _still_whole(protocol, source, wanted, gallery, queries)
-    if second is not None:
-        second = fit_model(second, source, gallery.photos, on_progress=_stage("learning", on_progress))
-        gallery, queries = _with_second(source, second, gallery, queries, on_progress)
-        watch.lap("embed_second")
     there = _features(stack, source, gallery.photos, _stage("features", on_progress))
     here = there if wanted.asks_itself else _features(stack, source, queries.photos, _stage("features", on_progress))
     if stack.step(Verify):
@@ -146,8 +139,11 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
 def _fitted(
     embedder: Embedder, source: Source, wanted: Truth, cache: Cache | None, on_progress: Progress | None
 ) -> tuple[Embedder, Cache | None]:
-    """The model, fitted on the gallery's photos if it has to be, never on queries; and its cache."""
-    fitted = fit_model(embedder, source, wanted.gallery, on_progress=_stage("learning", on_progress))
+    """The model, fitted on the gallery's photos if it has to be, never on queries or their labels; and its cache."""
+    photos = wanted.gallery
+    if wanted.asks_itself:
+        photos = tuple(dataclasses.replace(photo, place=None) for photo in photos)
+    fitted = fit_model(embedder, source, photos, on_progress=_stage("learning", on_progress))
     return fitted, cache.of(fitted) if cache else None
 
 
@@ -275,28 +271,6 @@ def _unreadable(what: str, failure: Failure) -> EvaluationError:
 
 def _stage(name: str, on_progress: Progress | None) -> Callable[[int, int], None] | None:
     return (lambda done, total: on_progress(name, done, total)) if on_progress else None
-
-
-def _with_second(
-    source: Source,
-    second: Embedder,
-    gallery: Embedded,
-    queries: Embedded,
-    on_progress: Progress | None,
-) -> tuple[Embedded, Embedded]:
-    """The same photos with the second model's embeddings fused into theirs."""
-    parts = (gallery,) if gallery is queries else (gallery, queries)
-    others = [
-        embed_all(source, part.photos, second, on_progress=_stage("second model", on_progress)).embeddings
-        for part in parts
-    ]
-    codes = Places.of_labels([photo.place for photo in gallery.photos]).codes
-    weights = scales([gallery.embeddings, others[0]], codes)
-    both = [
-        dataclasses.replace(part, embeddings=fused([part.embeddings, other], weights))
-        for part, other in zip(parts, others, strict=True)
-    ]
-    return both[0], both[-1]
 
 
 def _features(

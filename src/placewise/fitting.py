@@ -1,26 +1,28 @@
 """A model that learns from photos: on those of a source, or as a gallery has it already.
 
-What is learned is learned once. A gallery that grows keeps the vocabulary that it was begun with, for its embeddings
-are comparable with one another only by that.
+What is learned is learned once. A gallery that grows keeps what it was begun with, for its embeddings are comparable
+with one another only by that.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 from placewise import images
 from placewise.errors import ImageError
 from placewise.gallery_file import GalleryFile
-from placewise.models import load_model_of
-from placewise.models.vlad import MOST_PHOTOS, VladEmbedder
+from placewise.models import check_vocabulary
+from placewise.models.cards import LEARNED
+from placewise.models.learning import MOST_PHOTOS, Lesson, is_unfitted, vocabulary_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from placewise.core import Embedder, Image, Photo, Source
+    from placewise.core import Embedder, ModelCard, Photo, Source
+
+__all__ = ["fit_model", "fitted_as", "vocabulary_of"]
 
 
 def fit_model(
@@ -36,17 +38,15 @@ def fit_model(
         embedder: the model.
         source: where the photos' files are.
         photos: which of its photos, of which at most 1000, evenly spread, are read; its gallery photos if None.
-        on_progress: called with (photos done, photos in all, each counted twice).
+        on_progress: called with (photos done, photos in all, each counted as often as it is gone through).
 
     Raises:
         ModelError: if there are too few photos to learn from.
     """
-    if not _is_unfitted(embedder):
+    if not is_unfitted(embedder):
         return embedder
-    photos = source.of("gallery") if photos is None else photos
-    count = min(len(photos), MOST_PHOTOS)
-    files = [source.file(photos[number * len(photos) // count]) for number in range(count)]
-    return embedder.fit(_Readable(embedder, files), on_progress=on_progress)
+    lessons = _Readable(embedder, source, source.of("gallery") if photos is None else photos)
+    return embedder.fit(lessons.some(MOST_PHOTOS), on_progress=on_progress)
 
 
 def fitted_as(embedder: Embedder, gallery: Path | str) -> Embedder:
@@ -54,39 +54,44 @@ def fitted_as(embedder: Embedder, gallery: Path | str) -> Embedder:
 
     Raises:
         GalleryError: if the file is no gallery.
+        ModelMismatchError: if it holds another model's embeddings.
         ModelError: if the gallery's vocabulary is damaged.
     """
-    if not _is_unfitted(embedder) or not Path(gallery).exists():
+    if not is_unfitted(embedder) or not Path(gallery).exists():
         return embedder
     with GalleryFile.open(gallery) as opened:
-        if opened.card.architecture != embedder.card.architecture:
+        if not _learns_alike(embedder.card, opened.card):
             opened.check_model(embedder.card)
         opened.check_settings(embedder.card)
-        return load_model_of(opened.card, vocabulary=opened.vocabulary)
+        return embedder.taught(check_vocabulary(opened.card, opened.vocabulary))
 
 
-def vocabulary_of(embedder: Embedder) -> bytes | None:
-    """What a model has learned from photos; None for models that learn nothing."""
-    return embedder.vocabulary if isinstance(embedder, VladEmbedder) else None
+def _learns_alike(card: ModelCard, kept: ModelCard) -> bool:
+    """Whether two models are the same but for what they learn from photos."""
+    if card.parts or kept.parts:
+        same = len(card.parts) == len(kept.parts)
+        return same and all(_learns_alike(*pair) for pair in zip(card.parts, kept.parts, strict=True))
+    alike = card.architecture == kept.architecture
+    return alike and (card.architecture in LEARNED or card.fingerprint == kept.fingerprint)
 
 
-def _is_unfitted(embedder: Embedder) -> TypeGuard[VladEmbedder]:
-    return isinstance(embedder, VladEmbedder) and embedder.vocabulary is None
+class _Readable:
+    """`placewise.models.learning.Lessons` of photos' files, read anew each time; what cannot be used is passed over."""
 
-
-class _Readable(Collection["Image"]):
-    """The photos of some files as a model takes them, read anew each time; what cannot be used is passed over."""
-
-    def __init__(self, embedder: VladEmbedder, files: Sequence[Path]) -> None:
-        self._embedder, self._files = embedder, files
+    def __init__(self, embedder: Embedder, source: Source, photos: Sequence[Photo]) -> None:
+        self._embedder, self._source, self._photos = embedder, source, photos
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._photos)
 
-    def __iter__(self) -> Iterator[Image]:
-        for file in self._files:
+    def __iter__(self) -> Iterator[Lesson]:
+        for photo in self._photos:
             with contextlib.suppress(ImageError):
-                yield self._embedder.read(images.read_bytes(file))
+                yield Lesson(self._embedder.read(images.read_bytes(self._source.file(photo))), photo.place)
 
-    def __contains__(self, image: object) -> bool:
-        return any(image is other for other in self)
+    def some(self, most: int) -> _Readable:
+        """At most so many of them, evenly spread."""
+        count = min(len(self), most)
+        return _Readable(
+            self._embedder, self._source, [self._photos[number * len(self) // count] for number in range(count)]
+        )

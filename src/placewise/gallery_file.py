@@ -24,7 +24,7 @@ from placewise.core import FileState
 from placewise.errors import GalleryError, ModelMismatchError, OptionError
 from placewise.features import KIND as FEATURES
 from placewise.gallery_schema import GALLERY_FORMAT, card_from_json, card_to_json
-from placewise.models.cards import VLAD
+from placewise.models.cards import LEARNED
 from placewise.photo_table import COLUMNS, PhotoTable, row_of
 from placewise.store import Store
 
@@ -591,7 +591,7 @@ def _stored_card(store: Store) -> ModelCard | None:
 
 def _check_learned(path: Path | str, card: ModelCard, vocabulary: bytes | None) -> None:
     """Refuse to begin a gallery that could not be asked: what its model has learned must come with it."""
-    if card.architecture != VLAD or hashlib.sha256(vocabulary or b"").hexdigest() == card.weights_sha256:
+    if card.architecture not in LEARNED or hashlib.sha256(vocabulary or b"").hexdigest() == card.weights_sha256:
         return
     got = "none" if vocabulary is None else "another"
     message = (

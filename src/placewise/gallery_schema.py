@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from placewise.core import InputRule, ModelCard, Views
 from placewise.errors import GalleryError
@@ -80,11 +81,16 @@ def card_from_json(text: str, path: Path) -> ModelCard:
     """
     try:
         fields = json.loads(text)
-        rule = fields.pop("input")
-        rule = InputRule(**{**rule, "mean": tuple(rule["mean"]), "std": tuple(rule["std"])})
-        views = fields.pop("views", {})  # older cards have none
-        views = Views(**{**views, "sizes": tuple(views.get("sizes", ()))})
-        return ModelCard(**fields, input=rule, views=views)
+        parts = tuple(_card(part) for part in fields.pop("parts", ()))  # older cards have none
+        return dataclasses.replace(_card(fields), parts=parts)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         message = f"{path} must hold a readable model card, got {error!r}"
         raise GalleryError(message) from error
+
+
+def _card(fields: dict[str, Any]) -> ModelCard:
+    """The card of one model; its parts have none."""
+    rule, views = fields["input"], fields.get("views", {})  # older cards have no views
+    rule = InputRule(**{**rule, "mean": tuple(rule["mean"]), "std": tuple(rule["std"])})
+    views = Views(**{**views, "sizes": tuple(views.get("sizes", ()))})
+    return ModelCard(**{**fields, "input": rule, "views": views, "parts": ()})

@@ -12,7 +12,7 @@ from placewise.calibrating import read_calibration, staleness
 from placewise.errors import CalibrationError, GalleryError
 from placewise.gallery_file import GalleryFile, convert_vector
 from placewise.gallery_schema import GALLERY_FORMAT
-from placewise.models.cards import VLAD
+from placewise.models.cards import LEARNED
 from placewise.search.sidecar import ann_info
 
 _ROWS = 4096
@@ -81,7 +81,7 @@ def gallery_faults(gallery: GalleryFile) -> list[str]:
         read_calibration(gallery)
     except CalibrationError as error:
         faults.append(str(error))
-    if gallery.card.architecture == VLAD:
+    if gallery.card.architecture in LEARNED:
         digest = hashlib.sha256(gallery.vocabulary or b"").hexdigest()
         faults += ["the vocabulary is not what was written"] if digest != gallery.card.weights_sha256 else []
     with store.reading():

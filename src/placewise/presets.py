@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from placewise.errors import OptionError
-from placewise.models import find_card
-from placewise.models.looks import Look, card_with_look
+from placewise.models import Look, can_look, part_names
 from placewise.rank import Centre, Place, Stack, Verify
 
 
@@ -91,11 +90,5 @@ def look_for(model: str, preset: Preset, look: Look, precision: str = "auto") ->
 
 
 def usable_look(model: str, look: Look) -> Look:
-    """A look if a model can have it, else that of its card."""
-    if model.lower().endswith(".onnx"):
-        return Look()
-    try:
-        card_with_look(find_card(model), look)
-    except OptionError:
-        return Look()
-    return look
+    """A look if a model, or one of two that are fused, can have it, else that of its card."""
+    return look if any(can_look(name, look) for name in part_names(model)) else Look()

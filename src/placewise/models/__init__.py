@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from placewise.core import Views
 from placewise.errors import ModelError, OptionError, WeightsMissingError
-from placewise.files import write_atomically
 from placewise.folders import cache_folder, models_folder
-from placewise.models.cards import DEFAULT_MODEL, FOREIGN, MODELS, VLAD, check_has_weights, find_card, installed_weights
-from placewise.models.looks import Look, card_seen_like, card_with_look, pooling_power
+from placewise.models.cards import DEFAULT_MODEL, MODELS, VLAD, find_card, installed_weights, part_names
+from placewise.models.looks import Look, card_seen_like, card_with_look
+from placewise.models.weights import card_and_weights, card_of_file, float_graph, is_file_name, made
 
 if TYPE_CHECKING:
-    from placewise.core import Embedder, ModelCard
+    from collections.abc import Sequence
 
-logger = logging.getLogger(__name__)
+    from placewise.core import Embedder, ModelCard
 
 Precision = Literal["auto", "float32", "int8"]
 Decode = Literal["fast", "full"]
@@ -39,9 +36,10 @@ def load_model(  # noqa: PLR0913  # each is a choice that a user makes
     """Make a model ready to embed. Touches no network.
 
     Args:
-        name: a name of `MODELS`, or the path of an ``.onnx`` file with a card (``.toml``) beside it. ``vlad`` must be
-            fitted before it embeds; see `placewise.fit_model`.
-        look: how photos are looked at, where that is not as the model's card says.
+        name: a name of `MODELS`, or the path of an ``.onnx`` file with a card (``.toml``) beside it, or two of these
+            joined by ``+``. ``vlad`` and whatever is joined must be fitted before they embed; see
+            `placewise.fit_model`.
+        look: how photos are looked at, where that is not as the model's card says; of two models by those that can.
         weights: a file of the model's architecture to use instead of the published one.
         precision: ``auto`` lets the processor use bfloat16 where it has it in hardware; ``float32`` does not; ``int8``
             takes the 8-bit graph that ``placewise models quantise`` made.
@@ -56,6 +54,22 @@ def load_model(  # noqa: PLR0913  # each is a choice that a user makes
         CardError: if the card beside an ``.onnx`` file is missing, wrong or another graph's.
     """
     _check_choices(precision, decode, device)
+    names = part_names(str(name))
+    if len(names) > 1:
+        _check_fused(names, look or Look(), weights, quantised)
+        return _fused(
+            [
+                load_model(
+                    part,
+                    look=look if look and can_look(part, look) else None,
+                    precision="auto" if part == VLAD else precision,
+                    decode=decode,
+                    device="auto" if part == VLAD else device,
+                )
+                for part in names
+            ],
+            None,
+        )
     if name == VLAD:
         _check_vlad(look or Look(), weights, precision, device)
         return _vlad(dataclasses.replace(find_card(VLAD), decode=decode), None)
@@ -88,7 +102,7 @@ def _loaded(card: ModelCard, path: Path, device: str, quantised: str) -> Embedde
     card, graph = float_graph(card, path)
     if card.precision == "int8":
         card, graph = _quantised(card, quantised)
-    cache = _made(cache_folder())
+    cache = made(cache_folder())
     try:
         runtime = make_runtime(card, graph, precision=card.precision, device=device, compile_cache=cache)
     except ModelError:
@@ -120,11 +134,16 @@ def load_model_of(
     Raises:
         ModelError: if the model, or its vocabulary, is not there or damaged.
     """
+    names = part_names(name)
+    if card.parts and (not name or len(names) == len(card.parts)):
+        return _fused_of(card, names if name else [""] * len(card.parts), weights, device, vocabulary)
+    if len(names) > 1:  # whoever holds the card compares fingerprints
+        return load_model(name, weights=weights, device=device)
     if card.architecture == VLAD and name in {"", VLAD}:
         _check_vlad(Look(), weights, card.precision, device)
         _check_choices(card.precision, card.decode, device)
         own = dataclasses.replace(find_card(VLAD), decode=card.decode)  # the gallery's may be anybody's
-        return _vlad(own, _checked_vocabulary(card, vocabulary))
+        return _vlad(own, check_vocabulary(card, vocabulary))
     published = MODELS.get(card.name)
     if not name and not weights and published and card.source != published.source:
         weights = card.source  # a file that the user named
@@ -149,13 +168,68 @@ def _check_vlad(look: Look, weights: Path | str | None, precision: str, device: 
         raise OptionError(message)
 
 
-def _checked_vocabulary(card: ModelCard, vocabulary: bytes | None) -> bytes:
-    """The bytes that the card tells the digest of."""
+def _fused(parts: Sequence[Embedder], vocabulary: bytes | None) -> Embedder:
+    from placewise.models.fused import FusedEmbedder
+
+    return FusedEmbedder(parts, vocabulary)
+
+
+def _fused_of(
+    card: ModelCard, names: Sequence[str], weights: Path | str | None, device: Device, vocabulary: bytes | None
+) -> Embedder:
+    """The model of a gallery that two were fused for, each as it was then."""
+    from placewise.models.fused import Fusion
+
+    _check_fused([part.name for part in card.parts], Look(), weights, "")
+    learned = Fusion.from_bytes(check_vocabulary(card, vocabulary)).vocabularies
+    if len(card.parts) != len(learned):
+        message = f"a fused model must have {len(learned)} parts, got {len(card.parts)}; restore a copy of the gallery"
+        raise ModelError(message)
+    parts = [
+        load_model_of(part, name=name, device="auto" if part.architecture == VLAD else device, vocabulary=own)
+        for part, name, own in zip(card.parts, names, learned, strict=True)
+    ]
+    return _fused(parts, vocabulary)
+
+
+def _check_fused(names: Sequence[str], look: Look, weights: Path | str | None, quantised: str) -> None:
+    """Refuse what cannot be meant for two models."""
+    joined = " and ".join(names)
+    if weights is not None or quantised:
+        message = f"weights must be left out where two models are fused, got some for {joined}; leave them out"
+        raise OptionError(message)
+    if look != Look() and not any(can_look(name, look) for name in names):
+        message = f"a look must be one that {' or '.join(names)} can have, got one that neither can; leave it out"
+        raise OptionError(message)
+
+
+def can_look(name: str, look: Look) -> bool:
+    """Whether a model, given by its name or file, can look at photos this way.
+
+    Raises:
+        OptionError: if there is no model of this name.
+        WeightsMissingError: if there is no such file.
+        CardError: if the card beside it is missing, wrong or another graph's.
+    """
+    card = card_of_file(Path(name)) if is_file_name(name) else find_card(name)
+    try:
+        card_with_look(card, look)
+    except OptionError:
+        return False
+    return card.architecture != VLAD or look == Look()
+
+
+def check_vocabulary(card: ModelCard, vocabulary: bytes | None) -> bytes:
+    """What a gallery's model has learned, which must be the bytes that its card tells the digest of.
+
+    Raises:
+        ModelError: if they are not.
+    """
     digest = hashlib.sha256(vocabulary or b"").hexdigest()
     if vocabulary is None or digest != card.weights_sha256:
         got = "none" if vocabulary is None else f"one with the SHA-256 {digest[:8]}…"
         message = (
-            f"{VLAD} must have the vocabulary that its gallery was made with, {str(card.weights_sha256)[:8]}…, "
+            f"{card.name} must have the vocabulary that its gallery was made with, {str(card.weights_sha256)[:8]}…, "
             f"got {got}; restore a copy of the gallery or make it anew"
         )
         raise ModelError(message)
@@ -178,94 +252,17 @@ def _quantised(card: ModelCard, digest: str) -> tuple[ModelCard, Path]:
     return dataclasses.replace(card, quantised=digest), graph
 
 
-def _is_file_name(name: str) -> bool:
-    return name.lower().endswith(".onnx") and "://" not in name
-
-
-def card_and_weights(name: str, weights: Path | str | None) -> tuple[ModelCard, Path]:
-    """The card of a model and the file that its weights are read from."""
-    if _is_file_name(name):
-        if weights is not None:
-            message = f"weights must be left out where the model is a file, got {weights} for {name}; name one of them"
-            raise OptionError(message)
-        return _card_of_file(Path(name)), Path(name)
-    card = find_card(name)
-    check_has_weights(card)
-    if weights is not None:
-        path = Path(weights)
-        own = {
-            "weights_file": path.name,
-            "source": str(path.resolve()),
-            "licence": "that of the file",
-            "size_bytes": None,
-        }
-        return dataclasses.replace(card, **own), path  # type: ignore[arg-type]  # by their names
-    installed = installed_weights(card)
-    if installed is None:
-        message = (
-            f"the weights of {name} must be on this machine, got no {card.weights_file} in {models_folder()}; "
-            f"type 'placewise models pull {name}' or name a file with --weights"
-        )
-        raise WeightsMissingError(message)
-    return card, installed
-
-
-def _card_of_file(path: Path) -> ModelCard:
-    from placewise.models.card_files import read_card_file
-
-    if not path.is_file():
-        message = f"model must be an .onnx file that is there, got none at {path}; put it back or name it with --model"
-        raise WeightsMissingError(message)
-    return read_card_file(path)
-
-
-def float_graph(card: ModelCard, weights: Path) -> tuple[ModelCard, Path | bytes]:
-    """The card with the digest of the weights in use, and its ONNX graph, which is built once and kept."""
-    from placewise.models import foreign, graphs, views
-
-    card = dataclasses.replace(card, weights_sha256=_checked_sha256(card, weights))
-    of_one_view = dataclasses.replace(card, input=views.graph_rule(card.input, card.views), views=Views())
-    version = foreign.VERSION if card.architecture == FOREIGN else graphs.VERSION
-    folder = _made(cache_folder() / "graphs")
-    kept = folder / f"{card.architecture}-{of_one_view.fingerprint}-v{version}.onnx" if folder else None
-    if kept and kept.is_file():
-        return card, kept
-    graph = _built(of_one_view, weights)
-    if kept:
-        write_atomically(kept, graph)
-    return card, kept or graph
-
-
-def _checked_sha256(card: ModelCard, weights: Path) -> str:
-    """The digest of the weights, which must be what their name tells and what was recorded when they were pulled."""
-    from placewise.models import checkpoint, digests, onnx_files
-
-    digest = onnx_files.graph_sha256(weights) if card.architecture == FOREIGN else checkpoint.file_sha256(weights)
-    if weights.name in {known.weights_file for known in MODELS.values()}:  # a user's own file may end in a date
-        checkpoint.check_name_hash(weights, digest)
-    digests.check_record(weights, digest)
-    return digest
-
-
-def _built(card: ModelCard, weights: Path) -> bytes:
-    from placewise.models import checkpoint, foreign, graphs
-
-    if card.architecture == FOREIGN:
-        return foreign.wrap_graph(weights, card)
-    state = checkpoint.read_checkpoint(weights)
-    power = 1 if card.pooling == "gem" else pooling_power(card.pooling)  # gem: learnt, and in the weights
-    return graphs.build_graph(card.architecture, state, card.input, dim=card.dim, power=power)
-
-
-def _made(folder: Path) -> Path | None:
-    """The folder, made where it is missing; None where that cannot be, for caches are only a convenience."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        logger.warning("the cache folder cannot be written, models start slowly: %s", error)
-        return None
-
-
-__all__ = ["DEFAULT_MODEL", "MODELS", "Look", "find_card", "installed_weights", "load_model", "load_model_of"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "MODELS",
+    "Look",
+    "can_look",
+    "card_and_weights",
+    "check_vocabulary",
+    "find_card",
+    "float_graph",
+    "installed_weights",
+    "load_model",
+    "load_model_of",
+    "part_names",
+]

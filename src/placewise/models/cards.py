@@ -24,6 +24,15 @@ FOREIGN = "onnx"
 VLAD = "vlad"
 """The architecture of the model without weights, which `placewise.models.vlad` learns from a gallery's photos."""
 
+FUSED = "fused"
+"""The architecture of two models as one; see `placewise.models.fused`."""
+
+LEARNED = frozenset({VLAD, FUSED})
+"""Architectures that learn from a gallery's photos: the gallery keeps what they did."""
+
+JOINED = "+"
+"""What stands between the names of two models that are fused."""
+
 _IMAGENET_MEAN = (123.675, 116.28, 103.53)
 _IMAGENET_STD = (58.395, 57.12, 57.375)
 
@@ -195,6 +204,21 @@ def find_card(name: str) -> ModelCard:
         message = f"model must be a name that 'placewise models' lists or an .onnx file, got {name!r}{_meant(name)}"
         raise OptionError(message)
     return MODELS[name]
+
+
+def part_names(name: str) -> tuple[str, ...]:
+    """The names of the models that a name stands for: both of ``a+b``, else itself.
+
+    Raises:
+        OptionError: if they are more than two, or the same.
+    """
+    if JOINED not in name or (name.lower().endswith(".onnx") and Path(name).is_file()):
+        return (name,)
+    names = tuple(part.strip() for part in name.split(JOINED))
+    if len(names) != 2 or "" in names or names[0] == names[1]:
+        message = f"model must be one name, or two different ones joined by {JOINED}, got {name!r}"
+        raise OptionError(message)
+    return names
 
 
 def _meant(name: str) -> str:

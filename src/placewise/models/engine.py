@@ -55,7 +55,7 @@ class GraphEmbedder:
         self.variant = f"{runtime.variant}-{decode}"
         self._runtime = runtime
         self._lock = threading.Lock()
-        self._at_least = int(_DECODE_MARGIN * largest(card.input, card.views)) if decode == "fast" else None
+        self.at_least = int(_DECODE_MARGIN * largest(card.input, card.views)) if decode == "fast" else None
 
     def read(self, data: bytes) -> Input:
         """Decode the bytes of a photo file to the network's input, ``(h, w, 3)`` uint8.
@@ -63,7 +63,11 @@ class GraphEmbedder:
         Raises:
             ImageError: if it cannot be decoded.
         """
-        return self.prepare(images.decode(data, at_least=self._at_least))
+        return self.admit(images.decode(data, at_least=self.at_least))
+
+    def admit(self, image: Image) -> Input:
+        """What `read` makes of a decoded photo: any can be embedded."""
+        return self.prepare(image)
 
     def prepare(self, image: Image) -> Input:
         """Resize and crop one image to what its views are cut from, ``(h, w, 3)`` uint8."""

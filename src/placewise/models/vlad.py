@@ -26,21 +26,17 @@ from placewise import features, images
 from placewise.errors import ImageError, ModelError
 from placewise.machine import usable_cores
 from placewise.models import dense
+from placewise.models.learning import check_count
 from placewise.models.words import FOLD, Projection, Vocabulary, learn_directions, learn_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from placewise.core import Embeddings, Image, ModelCard
+    from placewise.models.learning import Lessons
     from placewise.models.words import Words
 
 _T = TypeVar("_T")
-
-FEWEST_PHOTOS = 10
-"""Fewer photos do not say what photos look like."""
-
-MOST_PHOTOS = 1000
-"""More are not worth the time: 0.2 s each."""
 
 _WORDS = (256, 64)
 """On a grid and at keypoints."""
@@ -65,7 +61,7 @@ class VladEmbedder:
         self.vocabulary = vocabulary
         self.card = card
         self.variant = f"vlad-{card.decode}"
-        self._at_least = int(_DECODE_MARGIN * card.input.resize) if card.decode == "fast" else None
+        self.at_least = int(_DECODE_MARGIN * card.input.resize) if card.decode == "fast" else None
         if vocabulary is not None:
             learned = Vocabulary.from_bytes(vocabulary)
             self.card = dataclasses.replace(
@@ -77,22 +73,18 @@ class VladEmbedder:
             self._words = learned.words
             self._projection = Projection(learned.directions, card.dim)
 
-    def fit(self, photos: Collection[Image], *, on_progress: Callable[[int, int], None] | None = None) -> VladEmbedder:
-        """Learn from photos; returns the model that has. The photos are gone through twice.
-
-        Args:
-            photos: as `prepare` gives them, at least `FEWEST_PHOTOS` with texture.
-            on_progress: called with (photos done, photos in all, each counted twice).
+    def fit(self, lessons: Lessons, *, on_progress: Callable[[int, int], None] | None = None) -> VladEmbedder:
+        """Learn from photos with texture, which are gone through twice; see `learning.Learner.fit`.
 
         Raises:
             ModelError: if they are too few.
         """
-        total = len(photos)
+        total = len(lessons)
         _check_count(total)
         say = on_progress or (lambda _done, _total: None)
         kinds: tuple[list[NDArray[np.float32]], ...] = ([], [])
         rng = np.random.default_rng(0)
-        for done, found in enumerate(_mapped(_descriptors, photos), 1):
+        for done, found in enumerate(_mapped(_descriptors, _images(lessons)), 1):
             for kept, part in zip(kinds, found, strict=True):
                 kept.append(part[rng.permutation(len(part))[: max(1, _DESCRIPTORS // total)]])
             say(done, 2 * total)
@@ -101,11 +93,15 @@ class VladEmbedder:
         learned = [learn_words(np.concatenate(part), count) for part, count in zip(kinds, _WORDS, strict=True)]
         words = (learned[0], learned[1])
         rows = []
-        for done, row in enumerate(_mapped(lambda photo: _sums(words, photo), photos), 1):
+        for done, row in enumerate(_mapped(lambda photo: _sums(words, photo), _images(lessons)), 1):
             rows.append(row)
             say(total + done, 2 * total)
         directions = learn_directions([row for row in rows if row.any()], self.card.dim - FOLD)
         return VladEmbedder(self.card, Vocabulary(words, directions, used).to_bytes())
+
+    def taught(self, vocabulary: bytes) -> VladEmbedder:
+        """The model that has learned this; see `learning.Learner.taught`."""
+        return VladEmbedder(self.card, vocabulary)
 
     def read(self, data: bytes) -> Image:
         """Decode the bytes of a photo file, its shorter side 384 pixels.
@@ -113,7 +109,15 @@ class VladEmbedder:
         Raises:
             ImageError: if it cannot be decoded, or shows nothing that could be described.
         """
-        image = self.prepare(images.decode(data, at_least=self._at_least))
+        return self.admit(images.decode(data, at_least=self.at_least))
+
+    def admit(self, image: Image) -> Image:
+        """What `read` makes of a decoded photo.
+
+        Raises:
+            ImageError: if it shows nothing that could be described.
+        """
+        image = self.prepare(image)
         if not dense.has_texture(_gray(image)):
             message = "a photo must have texture to be described, got one without; replace the photo"
             raise ImageError(message, kind="unusable")
@@ -139,6 +143,10 @@ class VladEmbedder:
     def embed(self, images: Sequence[Image]) -> Embeddings:
         """Embed images of any sizes: ``(N, 1024)`` float32, rows of unit length, in order."""
         return self.infer([self.prepare(image) for image in images])
+
+
+def _images(lessons: Lessons) -> Iterator[Image]:
+    return (lesson.input for lesson in lessons)
 
 
 def _mapped(function: Callable[[Image], _T], photos: Iterable[Image]) -> Iterator[_T]:
@@ -170,9 +178,4 @@ def _sums(words: tuple[Words, Words], image: Image) -> NDArray[np.float32]:
 
 
 def _check_count(photos: int) -> None:
-    if photos < FEWEST_PHOTOS:
-        message = (
-            f"vlad must learn from at least {FEWEST_PHOTOS} readable photos with texture, got {photos}; "
-            f"add photos to the gallery or use another model"
-        )
-        raise ModelError(message)
+    check_count("vlad", photos, what="readable photos with texture")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from placewise.rank.answers import answer, positive_ranks
-from placewise.rank.fusing import fused, scales
 from placewise.rank.learned import Learned, SelfTaught, learn
 from placewise.rank.ranker import Asked, Ranker, open_ranker
 from placewise.rank.stack import NO_STACK, STEPS, Augment, Centre, Expand, Place, Stack, Verify, Whiten, stack_from_json
@@ -23,10 +22,8 @@ __all__ = [
     "Verify",
     "Whiten",
     "answer",
-    "fused",
     "learn",
     "open_ranker",
     "positive_ranks",
-    "scales",
     "stack_from_json",
 ]

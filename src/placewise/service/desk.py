@@ -126,7 +126,7 @@ class Desk:
         """Open a gallery and make its model ready."""
         file = GalleryFile.open(path)
         try:
-            return cls(file, load_model_of(file.card), max_pixels=max_pixels)
+            return cls(file, load_model_of(file.card, vocabulary=file.vocabulary), max_pixels=max_pixels)
         except BaseException:
             file.close()
             raise

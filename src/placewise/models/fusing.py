@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placewise.errors import OptionError
-from placewise.rank.learned import sample_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from placewise.core import Embeddings
 
-_PHOTOS = 2048  # whose similarities are looked at
 _LEAST_SPREAD = 1e-3
 
 
@@ -33,13 +31,11 @@ def scales(parts: Sequence[Embeddings], codes: NDArray[np.int64]) -> NDArray[np.
         parts: each model's embeddings of the same N gallery photos, ``(N, dim)``.
         codes: ``(N,)`` which place each photo shows; -1 where none is known.
     """
-    rows = sample_rows(len(codes))
-    rows = rows[:: max(1, len(rows) // _PHOTOS)]
-    apart = (codes[rows, None] != codes[rows]) | (codes[rows] < 0)
+    apart = (codes[:, None] != codes) | (codes < 0)
     np.fill_diagonal(apart, val=False)
     if np.count_nonzero(apart) < 2:
         return np.full(len(parts), 1 / len(parts), dtype=np.float32)
-    spreads = np.array([np.std((part[rows] @ part[rows].T)[apart]) for part in parts])
+    spreads = np.array([np.std((part @ part.T)[apart]) for part in parts])
     weights = 1 / np.maximum(spreads, _LEAST_SPREAD)
     return np.asarray(weights / weights.sum(), dtype=np.float32)
 
