@@ -95,12 +95,12 @@ def test_epipolar_errors_are_the_larger_distance() -> None:
     assert geometry._epipolar_errors(matrix, query, candidate, itself(30))[:, 0] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("count", [2, 3, 32, 33, 34, 200])
+@pytest.mark.parametrize("count", [2, 3, 32, 33, 34, 200, 4095, 5000])
 def test_partners_are_itself_and_wrong_ones(count: int) -> None:
     """The first partner of each match is itself; no other is, and none comes twice."""
     partners = geometry._partners(count)
 
-    assert partners.shape == (count, 1 + min(count - 1, 32))
+    assert partners.shape == (count, 1 + min(count - 1, 32, max(1, 4096 // count)))
     assert partners[:, 0].tolist() == list(range(count))
     assert all(len(set(row.tolist())) == len(row) for row in partners)
 

@@ -2,8 +2,9 @@
 
 Three kinds are tried. A similarity follows from a single match, of the position, scale and angle of its keypoints
 (J. Philbin et al., "Object retrieval with large vocabularies and fast spatial matching", CVPR 2007): few tries, so few
-matches suffice. Where there is one, a homography (4 matches) and a fundamental matrix (7) are estimated with MAGSAC++
-(D. Barath et al., CVPR 2020). The kind with the highest significance counts.
+matches suffice. Where there is one, a homography (4 matches) is estimated with MAGSAC++ (D. Barath et al., CVPR 2020),
+and where half of the matches agree with neither, a fundamental matrix (7), too. The kind with the highest significance
+counts.
 
 The law of this module: what agrees by chance is learned from the pair itself. Of *wrong* matches, the query point of
 one with the candidate point of another, the share that agrees with a model is the probability that a match agrees with
@@ -18,12 +19,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from placewise.chance import agreement, significance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cv2 import UsacParams
 
 Kind = Literal["similarity", "homography", "fundamental"]
 
@@ -31,8 +37,10 @@ SIDE = 640.0
 """The longer side of both images, in the unit of all lengths here."""
 
 _FEWEST = 4  # fewer matches say nothing
-_PARTNERS = 32  # wrong partners of each match
+_PARTNERS = 32  # wrong partners of each match, at most: …
+_WRONG = 4096  # … so many wrong matches are enough
 _THINNEST = 4.0  # inliers whose standard deviation across is less, in either photo, lie on a line
+_MOST = 0.5  # of the matches: where so many agree with points, those that agree with lines cannot be as significant
 _HYPOTHESES = 100  # similarities, of the most distinct matches
 _TURN = math.cos(math.radians(30.0))  # of a similarity: a match may be turned otherwise by so much, as a cosine …
 _GROWTH = 2.0  # … or grown otherwise by this factor
@@ -109,10 +117,11 @@ def explained(query: Ends, candidate: Ends) -> Model | None:
     similarity = _best_similarity(query, candidate, partners)
     if similarity is None:
         return None
-    models = [similarity]
-    for law in (_HOMOGRAPHY, _FUNDAMENTAL):
-        models += _estimated(law, query.points, candidate.points, partners)
-    return max(models, key=lambda model: model.significance)
+    points = query.points, candidate.points
+    planar = _most_significant([similarity, _estimated(_HOMOGRAPHY, *points, partners)])
+    if planar is None or np.count_nonzero(planar.inliers) >= _MOST * len(partners):
+        return planar
+    return _most_significant([planar, _estimated(_FUNDAMENTAL, *points, partners)])
 
 
 def _best_similarity(query: Ends, candidate: Ends, partners: NDArray[np.int64]) -> Model | None:
@@ -121,15 +130,15 @@ def _best_similarity(query: Ends, candidate: Ends, partners: NDArray[np.int64]) 
     factor = factors[:_HYPOTHESES]
     offset = targets[:_HYPOTHESES] - factor * sources[:_HYPOTHESES]
     errors = _similarity_errors(factor[:, None], offset[:, None], sources, targets, factors)
-    pairs = sources[:, None], targets[partners], candidate.frames[partners] / query.frames[:, None]
-    found: list[Model] = []
+    pairs = sources[:, None], targets[partners], candidate.frames[partners] * (1 / query.frames)[:, None]
+    found: list[Model | None] = []
     for tolerance in _SIMILARITY.tolerances:
         best = int(np.count_nonzero(errors < tolerance, axis=1).argmax())
         a, b = factor[best], offset[best]
         matrix = np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0.0, 0.0, 1.0]])
         law = replace(_SIMILARITY, tolerances=(tolerance,), models=len(_SIMILARITY.tolerances))
-        found += _judged(law, matrix, _similarity_errors(a, b, *pairs), (query.points, candidate.points))
-    return max(found, key=lambda model: model.significance, default=None)
+        found.append(_judged(law, matrix, _similarity_errors(a, b, *pairs), (query.points, candidate.points)))
+    return _most_significant(found)
 
 
 def _similarity_errors(
@@ -141,9 +150,8 @@ def _similarity_errors(
 ) -> NDArray[np.float64]:
     """How far ``factor * source + offset`` is from the target; infinite where a match turns or grows otherwise."""
     relative = factors * (1 / factor)
-    growth = _squared(relative)
-    alike = (relative.real > 0) & (np.square(relative.real) > _TURN**2 * growth)
-    alike &= (growth > _GROWTH**-2) & (growth < _GROWTH**2)
+    growth = np.sqrt(_squared(relative))
+    alike = (relative.real > _TURN * growth) & (growth > 1 / _GROWTH) & (growth < _GROWTH)
     return np.where(alike, np.sqrt(_squared(factor * sources + offset - targets)), np.inf)
 
 
@@ -154,25 +162,35 @@ def _squared(values: NDArray[np.complex128]) -> NDArray[np.float64]:
 
 def _estimated(
     law: _Law, query: NDArray[np.float64], candidate: NDArray[np.float64], partners: NDArray[np.int64]
-) -> list[Model]:
-    """What MAGSAC++ finds, at each tolerance at which it is significant; of points ``(M, 2)``."""
+) -> Model | None:
+    """What MAGSAC++ finds, if it is significant; of points ``(M, 2)``."""
     import cv2
 
     if len(query) <= law.determined_by:
-        return []
+        return None
+    find = cv2.findHomography if law.kind == "homography" else cv2.findFundamentalMat
     try:
-        if law.kind == "homography":
-            matrix, _ = cv2.findHomography(
-                query, candidate, cv2.USAC_MAGSAC, law.noise, maxIters=_TRIALS, confidence=_CONFIDENCE
-            )
-        else:
-            matrix, _ = cv2.findFundamentalMat(query, candidate, cv2.USAC_MAGSAC, law.noise, _CONFIDENCE, _TRIALS)
+        matrix, _ = find(query, candidate, _magsac(law.noise))
     except cv2.error:  # it gives up on some degenerate matches in this way, on others with None
-        return []
+        return None
     if matrix is None or matrix.shape != (3, 3) or not np.isfinite(matrix).all():
-        return []
+        return None
     errors = (_homography_errors if law.kind == "homography" else _epipolar_errors)(matrix, query, candidate, partners)
     return _judged(law, matrix, errors, (query, candidate))
+
+
+def _magsac(noise: float) -> UsacParams:
+    """MAGSAC++ without its local optimisation, a third of the time, that makes matches no more significant."""
+    import cv2
+
+    params = cv2.UsacParams()
+    params.score = cv2.SCORE_METHOD_MAGSAC
+    params.loMethod = cv2.LOCAL_OPTIM_NULL
+    params.final_polisher = cv2.MAGSAC
+    params.threshold = noise
+    params.maxIterations = _TRIALS
+    params.confidence = _CONFIDENCE
+    return params
 
 
 def _homography_errors(
@@ -224,7 +242,8 @@ def _epipolar_errors(
 
 def _partners(count: int) -> NDArray[np.int64]:
     """Matches, ``(count, 1 + S)``: itself and S wrong ones for each, shifted along the order of distinctness."""
-    shifts = np.unique(np.linspace(0, count - 1, min(1 + _PARTNERS, count)).astype(np.int64))
+    wrong = min(_PARTNERS, count - 1, max(1, _WRONG // count))
+    shifts = np.linspace(0, count - 1, 1 + wrong).astype(np.int64)
     partners: NDArray[np.int64] = (np.arange(count)[:, None] + shifts) % count
     return partners
 
@@ -234,8 +253,8 @@ def _judged(
     matrix: NDArray[np.float64],
     errors: NDArray[np.float64],
     points: tuple[NDArray[np.float64], NDArray[np.float64]],
-) -> list[Model]:
-    """A model at each tolerance at which it explains more than chance; not if its inliers lie on a line.
+) -> Model | None:
+    """A model at the tolerance at which it is most significant; not where its inliers lie on a line.
 
     Args:
         law: of its kind.
@@ -244,19 +263,28 @@ def _judged(
         points: of the matches in both photos, ``(M, 2)`` each.
     """
     tries = _KINDS * len(law.tolerances) * law.models * math.comb(len(errors), law.determined_by)
+    right, wrong = errors[:, 0], np.ascontiguousarray(errors[:, 1:])
     found = []
     for tolerance in law.tolerances:
-        inliers = errors[:, 0] < tolerance
+        inliers = right < tolerance
         surely = significance(
             len(errors),
             int(np.count_nonzero(inliers)),
-            probability=agreement(errors[:, 1:], tolerance, wide=law.wide, power=law.power),
+            probability=agreement(wrong, tolerance, wide=law.wide, power=law.power),
             determined_by=law.determined_by,
             tries=tries,
         )
-        if surely > 0 and min(_breadth(side[inliers]) for side in points) >= _THINNEST:
+        if surely > 0:
             found.append(Model(law.kind, matrix, inliers, surely))
-    return found
+    for model in sorted(found, key=lambda model: -model.significance):
+        if min(_breadth(side[model.inliers]) for side in points) >= _THINNEST:
+            return model
+    return None
+
+
+def _most_significant(models: Sequence[Model | None]) -> Model | None:
+    """The first of those with the highest significance."""
+    return max((model for model in models if model), key=lambda model: model.significance, default=None)
 
 
 def _breadth(points: NDArray[np.float64]) -> float:

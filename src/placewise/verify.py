@@ -132,9 +132,15 @@ def _similarities(query: NDArray[np.uint8], candidate: NDArray[np.uint8]) -> NDA
     """Cosines ``(N, M)``; the dot products are of integers below 2**24, so that no order of summing changes them."""
     one, other = query.astype(np.float32), candidate.astype(np.float32)
     similar = one @ other.T
-    similar /= np.sqrt(np.maximum(np.square(one).sum(axis=1), 1))[:, None]
-    similar /= np.sqrt(np.maximum(np.square(other).sum(axis=1), 1))
+    similar *= _inverse_lengths(one)[:, None]
+    similar *= _inverse_lengths(other)
     return similar
+
+
+def _inverse_lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 over the length of each row ``(N, 128)``; of a row of zeros, 1."""
+    lengths: NDArray[np.float32] = 1 / np.sqrt(np.maximum(np.einsum("ij,ij->i", rows, rows), np.float32(1)))
+    return lengths
 
 
 def _to_units(features: Features) -> NDArray[np.float64]:
