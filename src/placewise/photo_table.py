@@ -123,6 +123,22 @@ class PhotoTable:
         )
         raise CalibrationError(message)
 
+    @property
+    def lines(self) -> NDArray[np.int64]:
+        """Where each photo stands in its sequence, ``(N,)``: neighbouring frames have neighbouring numbers from 1 on.
+
+        Frames that the gallery lacks are passed over; those of other sequences are 2 or more apart; -1 for a photo
+        without a frame. Frames without a sequence are one.
+        """
+        lines = np.full(len(self), -1, dtype=np.int64)
+        framed = np.flatnonzero(self._frames != _NO_FRAME)
+        if framed.size:
+            pairs = np.column_stack([self._sequence_codes[framed], self._frames[framed]])
+            found, numbers = np.unique(pairs, axis=0, return_inverse=True)
+            before = np.cumsum(np.diff(found[:, 0], prepend=found[0, 0]) != 0)
+            lines[framed] = (1 + np.arange(len(found)) + before)[numbers]
+        return lines
+
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """The rows of ids that are there, in the same shape."""
         return np.searchsorted(self.ids, ids)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from placewise.errors import OptionError
 from placewise.models import find_card
 from placewise.models.looks import Look, card_with_look
-from placewise.rank import Centre, Place, Stack, Verify
+from placewise.rank import Centre, Island, Place, Stack, Verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             Preset(
                 "accurate",
                 Look(fit="both", pooling="gem2", sizes=(320,)),
-                Stack((*_RANKED, Verify(10))),
+                Stack((*_RANKED, Verify(10), Island(0.6))),
                 "the whole photo larger, and the geometry of the best hits verified",
             ),
         )
