@@ -132,11 +132,10 @@ class PhotoTable:
         """
         lines = np.full(len(self), -1, dtype=np.int64)
         framed = np.flatnonzero(self._frames != _NO_FRAME)
-        if framed.size:
-            pairs = np.column_stack([self._sequence_codes[framed], self._frames[framed]])
-            found, numbers = np.unique(pairs, axis=0, return_inverse=True)
-            before = np.cumsum(np.diff(found[:, 0], prepend=found[0, 0]) != 0)
-            lines[framed] = (1 + np.arange(len(found)) + before)[numbers]
+        order = framed[np.lexsort((self._frames[framed], self._sequence_codes[framed]))]
+        frames, names = self._frames[order], self._sequence_codes[order]
+        other = np.diff(names, prepend=names[:1]) != 0
+        lines[order] = 1 + np.cumsum((other | (np.diff(frames, prepend=frames[:1]) != 0)) + other.astype(np.int64))
         return lines
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:

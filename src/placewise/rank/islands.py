@@ -64,13 +64,13 @@ def islands_of(stack: Stack, table: PhotoTable) -> tuple[Islands | None, tuple[s
     island = stack.step(Island)
     if island is None:
         return None, ()
-    lines = table.lines
     if stack.step(Verify) is None:
         reason = "no geometry is verified"
     elif table.place_names:
         reason = "photos have places, which vote in the stead of frames"
-    elif not np.isin(lines[lines > 0] + 1, lines).any():
-        reason = "no sequence has two frames"
     else:
-        return Islands(lines, island.share), ()
+        lines = table.lines
+        if np.isin(lines[lines > 0] + 1, lines).any():
+            return Islands(lines, island.share), ()
+        reason = "no sequence has two frames"
     return None, (f"step island is left out: {reason}",)
