@@ -163,7 +163,7 @@ def test_the_hit_that_geometry_puts_first_answers(rule: Rule) -> None:
     truth = Truth.of(photos(40, "gallery"), photos(1, "query"), [np.array([5])], Groups.of([0], "queries"))
     fifth = np.argsort(-(there @ there[0]), kind="stable")[4]
 
-    def check(_: int, hits: NDArray[np.int64]) -> Checked:
+    def check(_: int, hits: NDArray[np.int64], __: NDArray[np.float32]) -> Checked:
         order = np.argsort(hits != fifth, kind="stable")
         return Checked(order, np.arange(len(hits)), np.where(hits[order] == fifth, 2.0, 0.0))
 

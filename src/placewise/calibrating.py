@@ -33,7 +33,7 @@ from placewise.openset import (
     evidence_of,
     self_exam,
 )
-from placewise.rank import NO_STACK, Ranker, SelfTaught, Stack, Verify, learn, stack_from_json
+from placewise.rank import NO_STACK, Ranker, SelfTaught, Stack, Verify, islands_of, learn, stack_from_json
 from placewise.search import ExactSearcher
 
 if TYPE_CHECKING:
@@ -131,20 +131,20 @@ def calibrate_gallery(
         stack = read_stack(gallery)
     places = table.places()
     told = SelfTaught(stack, embeddings, table.place_codes.astype(np.int64), places.codes)
-    check = _examiner(gallery, stack, ids)
+    check = _examiner(gallery, stack, table)
     exam = self_exam(embeddings, places, told=told, check=check, seed=aim.seed, most=most, on_progress=on_progress)
     calibration = calibrate(exam, names=places.names, ids=ids, unit=places.unit, aim=aim)
     return _kept(gallery, calibration, revision, basis="gallery")
 
 
-def _examiner(gallery: GalleryFile, stack: Stack, ids: NDArray[np.int64]) -> Examiner | None:
+def _examiner(gallery: GalleryFile, stack: Stack, table: PhotoTable) -> Examiner | None:
     """What verifies the questions of a gallery whose hits are verified."""
     step = stack.step(Verify)
     if step is None:
         return None
-    stored = gallery.features(FEATURES, ids.tolist())
-    found = [Features.from_bytes(stored[number]) if number in stored else None for number in ids.tolist()]
-    return Examiner(found, step)
+    stored = gallery.features(FEATURES, table.ids.tolist())
+    found = [Features.from_bytes(stored[number]) if number in stored else None for number in table.ids.tolist()]
+    return Examiner(found, step, islands=islands_of(stack, table)[0])
 
 
 def calibrate_labelled(

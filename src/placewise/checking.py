@@ -1,8 +1,9 @@
 """Hits and the local features of their photos → hits in the order that geometry gives them.
 
-The law of this module: hits that geometry accepts come first, the most significant before the others; the rest keep
-the order of their similarities. A hit is accepted where fewer than `verify.CHANCE` of the verified hits of an unrelated
-query are expected to be: the more hits are verified, the more each has to show.
+The law of this module: hits that geometry accepts come first, the most significant before the others, or, where frames
+support one another, in the order of geometry times support squared; the rest keep the order of their similarities. A
+hit is accepted where fewer than `verify.CHANCE` of the verified hits of an unrelated query are expected to be: the more
+hits are verified, the more each has to show.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from placewise.verify import CHANCE, verify
 
 if TYPE_CHECKING:
     from placewise.core import Neighbors, Photo, Source
-    from placewise.rank import Verify
+    from placewise.rank import Islands, Verify
 
 NOT_VERIFIED = -1
 """The inliers of a hit that was not verified."""
@@ -98,6 +99,7 @@ def check(
     features_by: Callable[[int], Features | None],
     *,
     known: Checks | None = None,
+    support: NDArray[np.float64] | None = None,
 ) -> Checked:
     """Verify the first hits of a query, and order them.
 
@@ -107,6 +109,7 @@ def check(
         step: how many are verified.
         features_by: gives the features of a hit, if there are any.
         known: what was verified of this query before, and what is now.
+        support: how far each of these first hits is supported, as `rank.Islands.support` says; None for not at all.
     """
     known = {} if known is None else known
     for hit in hits[: step.hits].tolist() if query is not None else ():
@@ -116,11 +119,13 @@ def check(
             known[hit] = Found(one.accepted, one.significance, one.inlier_count)
     found = [known.get(hit) for hit in hits[: step.hits].tolist()]
     rest = len(hits) - len(found)
-    accepted = np.array([-one.significance if one and one.accepted else 0.0 for one in found] + [0.0] * rest)
+    accepted = np.array([bool(one and one.accepted) for one in found] + [False] * rest, dtype=bool)
     inliers = np.array([one.inliers if one else NOT_VERIFIED for one in found] + [NOT_VERIFIED] * rest)
     significance = np.array([one.significance if one else 0.0 for one in found] + [0.0] * rest)
-    order = np.argsort(accepted, kind="stable")
-    return Checked(order, inliers[order].astype(np.int64), np.log1p(significance)[order])
+    geometry = np.log1p(significance)
+    worth = significance if support is None else geometry * np.pad(np.maximum(support, 0) ** 2, (0, rest))
+    order = np.lexsort((np.where(accepted, -worth, 0), ~accepted))
+    return Checked(order, inliers[order].astype(np.int64), geometry[order])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,11 +149,12 @@ def check_all(
     step: Verify,
     features_by: Callable[[int], Features | None],
     known: Sequence[Checks],
+    support: Sequence[NDArray[np.float64] | None],
 ) -> CheckedHits:
     """Verify the first hits of Q queries, and order them; the parameters are those of `check`."""
     results = [
-        check(query, ids, step, features_by, known=checks)
-        for query, ids, checks in zip(queries, found.ids, known, strict=True)
+        check(query, ids, step, features_by, known=checks, support=supported)
+        for query, ids, checks, supported in zip(queries, found.ids, known, support, strict=True)
     ]
     order = np.array([one.order for one in results], dtype=np.int64).reshape(found.ids.shape)
     return CheckedHits(
@@ -163,14 +169,22 @@ class Examiner:
     """Verifies the questions that a gallery asks itself. No pair of photos is verified twice."""
 
     def __init__(
-        self, found: Sequence[Features | None], step: Verify, *, known: dict[int, Checks] | None = None
+        self,
+        found: Sequence[Features | None],
+        step: Verify,
+        *,
+        islands: Islands | None = None,
+        known: dict[int, Checks] | None = None,
     ) -> None:
         """``found`` are the features of the gallery's N photos, by row; ``known`` is what was verified before."""
-        self._found, self._step = found, step
+        self._found, self._step, self._islands = found, step, islands
         self._known = {} if known is None else known
 
-    def __call__(self, row: int, hits: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def __call__(
+        self, row: int, hits: NDArray[np.int64], similarities: NDArray[Any]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The order of the hits of a photo that asks, and what geometry says of each, in that order."""
         known = self._known.setdefault(row, {})
-        checked = check(self._found[row], hits, self._step, self._found.__getitem__, known=known)
+        support = self._islands.support(hits, similarities, self._step.hits) if self._islands else None
+        checked = check(self._found[row], hits, self._step, self._found.__getitem__, known=known, support=support)
         return checked.order, checked.geometry

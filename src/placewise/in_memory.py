@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,7 +21,8 @@ from placewise.openset import (
     calibrate,
     self_exam,
 )
-from placewise.rank import Learned, SelfTaught, Stack, Verify, learn
+from placewise.photo_table import PhotoTable
+from placewise.rank import Island, Islands, Learned, SelfTaught, Stack, Verify, islands_of, learn
 from placewise.scoring.predictions import NOTHING
 from placewise.scoring.ranking import Plain, rank_all
 from placewise.search.exact import score
@@ -62,6 +64,7 @@ class MemoryGallery:
         stack: how hits are ranked.
         learned: what the stack learned of them.
         verified: local features, where the stack verifies.
+        islands: how frames of a sequence support one another, where they do.
     """
 
     embeddings: Embeddings
@@ -69,6 +72,7 @@ class MemoryGallery:
     stack: Stack
     learned: Learned
     verified: Verified
+    islands: Islands | None = None
 
     @classmethod
     def of(
@@ -83,7 +87,11 @@ class MemoryGallery:
         """Learn from photos; ``asks_itself`` as for `rank.learn`."""
         places = Places.of_labels([photo.place for photo in photos])
         learned = learn(stack, embeddings, places.codes, asks_itself=asks_itself)
-        return cls(embeddings, places, stack, learned, verified or Verified())
+        islands = None
+        if stack.step(Island):
+            islands, notes = islands_of(stack, PhotoTable.of(range(len(photos)), photos))
+            learned = dataclasses.replace(learned, notes=(*learned.notes, *notes))
+        return cls(embeddings, places, stack, learned, verified or Verified(), islands)
 
     def calibrated(self, aim: Aim) -> CalibratedRule:
         """The rule that the gallery learns from itself.
@@ -93,7 +101,8 @@ class MemoryGallery:
         """
         told = SelfTaught(self.stack, self.embeddings, self.places.codes, self.places.codes)
         step = self.stack.step(Verify)
-        examiner = Examiner(self.verified.gallery, step, known=self.verified.exam) if step else None
+        known = self.verified.exam
+        examiner = Examiner(self.verified.gallery, step, islands=self.islands, known=known) if step else None
         exam = self_exam(self.embeddings, self.places, told=told, check=examiner)
         calibration = calibrate(exam, names=self.places.names, ids=np.arange(len(self.embeddings)), aim=aim)
         cohort = np.array(calibration.cohort, dtype=np.int64)
@@ -128,10 +137,11 @@ class MemoryGallery:
         """The best rows for one of the queries, ``(dim,)``, as `locate` ranks them: to see how long that takes."""
         similar = self.learned.matrix @ self.learned.ask(embedding[None])[0]
         best = np.argsort(-similar, kind="stable")[:HITS]
-        return best[self._check(query, best).order] if self.stack.step(Verify) else best
+        return best[self._check(query, best, similar[best]).order] if self.stack.step(Verify) else best
 
-    def _check(self, query: int, hits: NDArray[np.int64]) -> Checked:
+    def _check(self, query: int, hits: NDArray[np.int64], similarities: NDArray[np.float32]) -> Checked:
         """Verify the hits of a query."""
         step, verified = self.stack.step(Verify) or Verify(), self.verified
         known = verified.checks.setdefault(query, {})
-        return check(verified.queries[query], hits, step, verified.gallery.__getitem__, known=known)
+        support = self.islands.support(hits, similarities, step.hits) if self.islands else None
+        return check(verified.queries[query], hits, step, verified.gallery.__getitem__, known=known, support=support)

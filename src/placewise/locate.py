@@ -18,7 +18,7 @@ from placewise.features import KIND as FEATURES
 from placewise.features import Features
 from placewise.gallery_file import are_unit_rows
 from placewise.openset import CalibratedRule
-from placewise.rank import Verify, open_ranker
+from placewise.rank import Verify, islands_of, open_ranker
 from placewise.search import ExactSearcher
 from placewise.search.sidecar import SearcherKind
 from placewise.turns import Turns
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from placewise.checking import Checks
-    from placewise.core import Answer, Embedder, Embeddings, Filter, Tau
+    from placewise.core import Answer, Embedder, Embeddings, Filter, Neighbors, Tau
     from placewise.embed import Failure
     from placewise.gallery_file import GalleryFile
     from placewise.openset import Rule, Verdict
@@ -84,7 +84,7 @@ class Locator:
             ranker = open_ranker(self._gallery, table, stack, self._kind, plain=fixed)
             decision = self._decision(table, ranker)
             self._ranker, self._ranking = ranker, text
-            self._verify = stack.step(Verify)
+            self._verify, self._islands = stack.step(Verify), islands_of(stack, table)[0]
             self._take(table, decision)
 
     def _decision(self, table: PhotoTable, ranker: Ranker) -> tuple[str | None, Rule, NDArray[np.int64]]:
@@ -262,8 +262,18 @@ class Locator:
         if step is None:
             return CheckedHits(found.ids, found.similarities), CheckedHits(judged.ids, judged.similarities)
         known: list[Checks] = [{} for _ in features]
-        first = check_all(found, features, step, self.features_of, known)
-        return first, first if judged is found else check_all(judged, features, step, self.features_of, known)
+        first = self._check_all(found, features, step, known)
+        return first, first if judged is found else self._check_all(judged, features, step, known)
+
+    def _check_all(
+        self, found: Neighbors, features: Sequence[Features | None], step: Verify, known: Sequence[Checks]
+    ) -> CheckedHits:
+        """Verify hits, supported by the frames beside them where the gallery's photos are frames."""
+        support: list[NDArray[np.float64] | None] = [None] * len(features)
+        if self._islands is not None:
+            rows = zip(self._table.rows_of(found.ids), found.similarities, strict=True)
+            support = [self._islands.support(hits, near, step.hits) for hits, near in rows]
+        return check_all(found, features, step, self.features_of, known, support)
 
     def features_of(self, number: int) -> Features | None:
         """The local features that the gallery keeps of a photo, given by its id."""

@@ -123,6 +123,21 @@ class PhotoTable:
         )
         raise CalibrationError(message)
 
+    @property
+    def lines(self) -> NDArray[np.int64]:
+        """Where each photo stands in its sequence, ``(N,)``: neighbouring frames have neighbouring numbers from 1 on.
+
+        Frames that the gallery lacks are passed over; those of other sequences are 2 or more apart; -1 for a photo
+        without a frame. Frames without a sequence are one.
+        """
+        lines = np.full(len(self), -1, dtype=np.int64)
+        framed = np.flatnonzero(self._frames != _NO_FRAME)
+        order = framed[np.lexsort((self._frames[framed], self._sequence_codes[framed]))]
+        frames, names = self._frames[order], self._sequence_codes[order]
+        other = np.diff(names, prepend=names[:1]) != 0
+        lines[order] = 1 + np.cumsum((other | (np.diff(frames, prepend=frames[:1]) != 0)) + other.astype(np.int64))
+        return lines
+
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """The rows of ids that are there, in the same shape."""
         return np.searchsorted(self.ids, ids)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from placewise.errors import OptionError
 from placewise.models import Look, can_look, part_names
-from placewise.rank import Centre, Place, Stack, Verify
+from placewise.rank import Centre, Island, Place, Stack, Verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             Preset(
                 "accurate",
                 Look(fit="both", pooling="gem2", sizes=(320,)),
-                Stack((*_RANKED, Verify(10))),
+                Stack((*_RANKED, Verify(10), Island(0.6))),
                 "the whole photo larger, and the geometry of the best hits verified",
             ),
         )

@@ -89,7 +89,9 @@ class Told(Protocol):
 class Check(Protocol):
     """Verifies the geometry of the hits of a photo that asks."""
 
-    def __call__(self, row: int, hits: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def __call__(
+        self, row: int, hits: NDArray[np.int64], similarities: NDArray[Any]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The order of its H hits, and how surely each shows the same, in that order: ``(H,)`` each."""
 
 
@@ -217,7 +219,7 @@ def _checked(
     geometry = np.zeros(best.shape)
     for number, row in enumerate(rows.tolist()):
         there = best[number, np.isfinite(similarities[number, best[number]])]
-        order, geometry[number, : len(there)] = check(row, there)
+        order, geometry[number, : len(there)] = check(row, there, similarities[number, there])
         best[number, : len(there)] = there[order]
     return geometry
 

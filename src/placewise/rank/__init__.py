@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from placewise.rank.answers import answer, positive_ranks
+from placewise.rank.islands import Islands, islands_of
 from placewise.rank.learned import Learned, SelfTaught, learn
 from placewise.rank.ranker import Asked, Ranker, open_ranker
-from placewise.rank.stack import NO_STACK, STEPS, Augment, Centre, Expand, Place, Stack, Verify, Whiten, stack_from_json
+from placewise.rank.stack import (
+    NO_STACK,
+    STEPS,
+    Augment,
+    Centre,
+    Expand,
+    Island,
+    Place,
+    Stack,
+    Verify,
+    Whiten,
+    stack_from_json,
+)
 
 __all__ = [
     "NO_STACK",
@@ -14,6 +27,8 @@ __all__ = [
     "Augment",
     "Centre",
     "Expand",
+    "Island",
+    "Islands",
     "Learned",
     "Place",
     "Ranker",
@@ -22,6 +37,7 @@ __all__ = [
     "Verify",
     "Whiten",
     "answer",
+    "islands_of",
     "learn",
     "open_ranker",
     "positive_ranks",

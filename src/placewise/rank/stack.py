@@ -131,12 +131,37 @@ class Verify:
         _check_count("verify hits", self.hits, 1, 100)
 
 
-Step = Centre | Whiten | Augment | Place | Expand | Verify
+@dataclass(frozen=True, slots=True)
+class Island:
+    """Order the hits that geometry accepts by geometry and by the similarities of a frame and those beside it together.
 
-AStep = TypeVar("AStep", Centre, Whiten, Augment, Place, Expand, Verify)
+    For galleries whose photos are frames of sequences, and have no places that could vote; see `rank.islands`.
+
+    Attributes:
+        share: what the frames before and after a hit weigh against its own similarity, 0 to 1.
+    """
+
+    share: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        _check("island share", self.share, 0, 1)
+
+
+Step = Centre | Whiten | Augment | Place | Expand | Verify | Island
+
+AStep = TypeVar("AStep", Centre, Whiten, Augment, Place, Expand, Verify, Island)
 
 STEPS: Mapping[str, type[Step]] = MappingProxyType(
-    {"centre": Centre, "whiten": Whiten, "augment": Augment, "place": Place, "expand": Expand, "verify": Verify}
+    {
+        "centre": Centre,
+        "whiten": Whiten,
+        "augment": Augment,
+        "place": Place,
+        "expand": Expand,
+        "verify": Verify,
+        "island": Island,
+    }
 )
 """Every step by its name, in the order in which they are taken."""
 

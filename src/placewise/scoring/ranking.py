@@ -53,8 +53,8 @@ class Checked(Protocol):
         """``(H,)`` in that order, how surely each shows the same."""
 
 
-Check = Callable[[int, Rows], Checked]
-"""Verifies the hits of a query, given its number and their rows."""
+Check = Callable[[int, Rows, NDArray[np.float32]], Checked]
+"""Verifies the hits of a query, given its number, their rows and their similarities."""
 
 
 class Plain(NamedTuple):
@@ -182,7 +182,8 @@ def _checked(one: _Ranked, number: int, check: Check, wanted: int) -> _Ranked:
     The rule sees the first ``wanted`` in that order.
     """
     first = int(np.sum(one.ranks == np.arange(1, len(one.ranks) + 1)))
-    hits, seen = check(number, one.rows[:first]), check(number, one.seen)
+    hits = check(number, one.rows[:first], one.similarities[:first])
+    seen = check(number, one.seen, one.seen_similarities)
     order = np.concatenate([hits.order, np.arange(first, len(one.rows))])
     none = np.full(len(one.rows) - first, -1)
     return _Ranked(
