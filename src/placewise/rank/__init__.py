@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from placewise.rank.answers import answer, positive_ranks
 from placewise.rank.fusing import fused, scales
-from placewise.rank.learned import Learned, SelfTaught, learn
+from placewise.rank.learned import Learned, SelfTaught, learn, left_out
 from placewise.rank.ranker import Asked, Ranker, open_ranker
-from placewise.rank.stack import NO_STACK, STEPS, Augment, Centre, Expand, Place, Stack, Verify, Whiten, stack_from_json
+from placewise.rank.stack import (
+    MOST_VERIFIED,
+    NO_STACK,
+    STEPS,
+    Augment,
+    Centre,
+    Expand,
+    Place,
+    Stack,
+    Verify,
+    Whiten,
+    stack_from_json,
+)
 
 __all__ = [
+    "MOST_VERIFIED",
     "NO_STACK",
     "STEPS",
     "Asked",
@@ -25,6 +38,7 @@ __all__ = [
     "answer",
     "fused",
     "learn",
+    "left_out",
     "open_ranker",
     "positive_ranks",
     "scales",
