@@ -1,9 +1,10 @@
 """Does the promised false-accept rate come true, and is the learned confidence better than the best similarity?
 
-PLACEWISE_PHOTOS=… python benchmarks/openset.py [--partitions 200] [--preset balanced]
+PLACEWISE_PHOTOS=… python benchmarks/openset.py [--partitions 200] [--preset balanced] [--known 14]
 
 The 20 places of `landmarks` are parted at random, again and again: 14 known, half of their photos in the gallery and
-half as queries, and 6 that the gallery has never seen. Each gallery calibrates itself and is then asked.
+half as queries, and 6 that the gallery has never seen. Each gallery calibrates itself and is then asked. How the rates
+are spread over the partitions, and which places are accepted when they are unknown, is said of the first method.
 """
 
 from __future__ import annotations
@@ -58,12 +59,13 @@ class Set:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a calibrated gallery answered: confidences, and which of the known ones were right."""
+    """What a calibrated gallery answered: confidences, which of the known ones were right, and the unknown places."""
 
     calibration: Calibration
     known: NDArray[np.float64]
     right: NDArray[np.bool_]
     open_set: NDArray[np.float64]
+    strangers: NDArray[np.str_]
 
     @property
     def rate(self) -> float:
@@ -111,32 +113,32 @@ def ask(photos: Set, gallery: NDArray[np.int64], queries: NDArray[np.int64], exa
     named = photos.places[gallery][[ids[verdict.hit] for ids, verdict in zip(found.ids, verdicts, strict=True)]]
     known = np.isin(photos.places[queries], photos.places[gallery])
     right = named == photos.places[queries]
-    return Outcome(calibration, confidence[known], right[known], confidence[~known])
+    return Outcome(calibration, confidence[known], right[known], confidence[~known], photos.places[queries][~known])
 
 
-def parted(photos: Set, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def parted(photos: Set, rng: np.random.Generator, known: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of a gallery and of its queries."""
     names = rng.permutation(np.unique(photos.places))
     gallery: list[int] = []
-    for name in names[:KNOWN_PLACES]:
+    for name in names[:known]:
         rows = rng.permutation(np.flatnonzero(photos.places == name))
         gallery += rows[: len(rows) // 2].tolist()
     chosen = np.array(gallery)
     return chosen, np.setdiff1d(np.arange(len(photos.places)), chosen)
 
 
-def partitions(photos: Set, count: int) -> None:
+def partitions(photos: Set, count: int, known: int) -> None:
     """Print what came of the promises over many partitions."""
     rng = np.random.default_rng(0)
     outcomes: dict[tuple[Method, float], list[Outcome]] = {}
     for number in range(count):
-        gallery, queries = parted(photos, rng)
+        gallery, queries = parted(photos, rng, known)
         exam = photos.exam(gallery)
         for method in METHODS:
             for rate in RATES:
                 outcomes.setdefault((method, rate), []).append(ask(photos, gallery, queries, exam, Aim(rate, method)))
         print(f"\r{number + 1} of {count}", end="", file=sys.stderr)
-    print(f"\n{count} partitions of {len(np.unique(photos.places))} places, {KNOWN_PLACES} of them known")
+    print(f"\n{count} partitions of {len(np.unique(photos.places))} places, {known} of them known")
     print("confidence  wanted  achieved (s.e.)    expected  in interval  known right  expected  AUROC   OSCR")
     for (method, rate), all_of_them in outcomes.items():
         rates = np.array([outcome.rate for outcome in all_of_them])
@@ -154,9 +156,28 @@ def partitions(photos: Set, count: int) -> None:
             f"        {mean['foreseen']:.3f}     {mean['auroc']:.4f}  {mean['oscr']:.4f}"
         )
     auto, plain = (outcomes[method, RATES[0]] for method in METHODS)
+    spread(auto)
     for title, score in (("AUROC", _auroc), ("OSCR", _oscr)):
         better = np.mean([score(one) > score(other) for one, other in zip(auto, plain, strict=True)])
         print(f"{title} of auto above that of similarity in {better:.1%} of the partitions")
+
+
+def spread(outcomes: list[Outcome]) -> None:
+    """Print how the achieved rates differ, and the share of each place's queries that is accepted while unknown."""
+    rates = np.array([outcome.rate for outcome in outcomes])
+    quantiles = np.quantile(rates, [0.1, 0.25, 0.5, 0.75, 0.9])
+    print("achieved rate, quantiles 10 25 50 75 90 %:", " ".join(f"{value:.3f}" for value in quantiles))
+    print(
+        "share of the partitions at or above:",
+        " ".join(f"{at:.2f} {np.mean(rates >= at):.2f}" for at in (0.1, 0.15, 0.18)),
+    )
+    shares: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        accepted = outcome.open_set >= outcome.calibration.tau
+        for name in np.unique(outcome.strangers).tolist():
+            shares.setdefault(name, []).append(float(np.mean(accepted[outcome.strangers == name])))
+    worst = sorted(shares, key=lambda name: -float(np.mean(shares[name])))
+    print("accepted while unknown:", ", ".join(f"{name} {np.mean(shares[name]):.3f}" for name in worst))
 
 
 def _auroc(outcome: Outcome) -> float:
@@ -189,7 +210,8 @@ def manifest(name: str, photos: Set) -> None:
 
     def drawn(outcome: Outcome, rows: NDArray[np.int64]) -> Outcome:
         k, o = rows[rows < split], rows[rows >= split] - split
-        return Outcome(outcome.calibration, outcome.known[k], outcome.right[k], outcome.open_set[o])
+        strangers = outcome.strangers[o]
+        return Outcome(outcome.calibration, outcome.known[k], outcome.right[k], outcome.open_set[o], strangers)
 
     def auroc_gain(rows: NDArray[np.int64]) -> float:
         return _auroc(drawn(learned, rows)) - _auroc(drawn(plain, rows))
@@ -207,6 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--partitions", type=int, default=200)
     parser.add_argument("--preset", default="fast")
+    parser.add_argument("--known", type=int, default=KNOWN_PLACES)
     given = parser.parse_args()
     preset = find_preset(given.preset)
     folder = os.environ.get("PLACEWISE_PHOTOS")
@@ -216,7 +239,7 @@ def main() -> None:
     embedder = load_model(look=preset.look)
     landmarks = Path(folder) / "landmarks"
     photos = embedded(landmarks / "manifest.csv", embedder, preset.stack)
-    partitions(photos, given.partitions)
+    partitions(photos, given.partitions, given.known)
     manifest("landmarks/manifest.csv", photos)
     manifest("landmarks/manifest-66.csv", embedded(landmarks / "manifest-66.csv", embedder, preset.stack))
     manifest("tower/manifest.csv", embedded(Path(folder) / "tower" / "manifest.csv", embedder, preset.stack))

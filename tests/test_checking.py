@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from placewise.calibrating import calibrate_labelled
 from placewise.checking import NOT_VERIFIED, Examiner, check, features_of
 from placewise.core import Photo, Source
 from placewise.evaluate import evaluate_source
@@ -119,6 +120,22 @@ def test_geometry_feeds_the_confidence(folder: Path, tiny_model: Embedder) -> No
     assert exam.known.evidence.shape[1] == exam.open_set.evidence.shape[1] == len(EVIDENCE) == 4
     assert exam.known.evidence[:, 3].min() > exam.open_set.evidence[:, 3].max()
     assert calibration_from_json(calibration_to_json(calibration)) == calibration
+
+
+def test_labelled_queries_are_verified_as_locate_verifies(folder: Path, tmp_path: Path, tiny_model: Embedder) -> None:
+    """Calibrated on real queries, a gallery whose hits are verified knows what geometry is worth."""
+    path, source = tmp_path / "t.gallery", read_source(folder / "manifest.csv")
+    with Gallery.open_for(path, tiny_model, features=True) as gallery:
+        gallery.add(source)
+    with GalleryFile.open(path) as file:
+        file.put_ranking(STACK.to_json())
+        made = calibrate_labelled(file, source, tiny_model)
+        answers = dict(Locator(file, tiny_model).locate_many([folder / f"{n}-4.jpg" for n in range(8)])[0])
+
+    assert made.confidence is not None
+    assert len(made.confidence.weights) == 4
+    assert made.confidence.weights[3] > 0
+    assert [bool(answers[str(folder / f"{n}-4.jpg")].known) for n in range(8)] == [True] * 6 + [False] * 2
 
 
 def test_features_are_added_to_photos_that_are_there(folder: Path, tmp_path: Path, tiny_model: Embedder) -> None:

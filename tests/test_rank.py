@@ -30,6 +30,7 @@ from placewise.rank import (
     Verify,
     Whiten,
     learn,
+    left_out,
     stack_from_json,
 )
 from placewise.search.sidecar import build_ann
@@ -127,7 +128,8 @@ def test_no_stack_is_the_plain_cosine() -> None:
 def test_a_step_is_left_out_with_a_reason_where_the_gallery_teaches_too_little() -> None:
     """A gallery that is too small, or in which no place has two photos, leaves steps out and says so."""
     rows, _ = town(12)
-    learned = learn(Stack((Centre(), Whiten(), Augment(), Place(), Expand())), rows, np.arange(12))
+    stack = Stack((Centre(), Whiten(), Augment(), Place(), Expand()))
+    learned = learn(stack, rows, np.arange(12))
 
     assert np.array_equal(learned.matrix, rows)
     assert learned.notes == (
@@ -137,6 +139,8 @@ def test_a_step_is_left_out_with_a_reason_where_the_gallery_teaches_too_little()
         "step place is left out: no place has two photos",
         "step expand is left out: 3 hits need 20 photos or more, got 12",
     )
+    assert left_out(stack, 12, 48, np.arange(12)) == learned.notes
+    assert left_out(stack, 120, 48, np.arange(120) // 2) == ()
 
 
 def test_photos_that_ask_their_own_gallery_are_in_nobody_elses_vector() -> None:

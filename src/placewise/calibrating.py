@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from placewise.checking import Examiner
+from placewise.checking import CheckedHits, Examiner, check_all, features_of_all
 from placewise.embed import embed_photos
 from placewise.errors import CalibrationError, GalleryError, OptionError
 from placewise.features import KIND as FEATURES
@@ -33,7 +33,17 @@ from placewise.openset import (
     evidence_of,
     self_exam,
 )
-from placewise.rank import NO_STACK, Ranker, SelfTaught, Stack, Verify, islands_of, learn, stack_from_json
+from placewise.rank import (
+    MOST_VERIFIED,
+    NO_STACK,
+    Ranker,
+    SelfTaught,
+    Stack,
+    Verify,
+    islands_of,
+    learn,
+    stack_from_json,
+)
 from placewise.search import ExactSearcher
 
 if TYPE_CHECKING:
@@ -42,7 +52,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from placewise.cache import Cache
-    from placewise.core import Embedder, Embeddings, Photo, Source, Tau
+    from placewise.core import Embedder, Embeddings, Neighbors, Photo, Source, Tau
     from placewise.gallery_file import GalleryFile
     from placewise.photo_table import PhotoTable
 
@@ -142,9 +152,24 @@ def _examiner(gallery: GalleryFile, stack: Stack, table: PhotoTable) -> Examiner
     step = stack.step(Verify)
     if step is None:
         return None
-    stored = gallery.features(FEATURES, table.ids.tolist())
-    found = [Features.from_bytes(stored[number]) if number in stored else None for number in table.ids.tolist()]
-    return Examiner(found, step, islands=islands_of(stack, table)[0])
+    return Examiner(_stored_features(gallery, table.ids), step, islands=islands_of(stack, table)[0])
+
+
+def _stored_features(gallery: GalleryFile, ids: NDArray[np.int64]) -> list[Features | None]:
+    """The local features that a gallery keeps of its photos."""
+    stored = gallery.features(FEATURES, ids.tolist())
+    return [Features.from_bytes(stored[number]) if number in stored else None for number in ids.tolist()]
+
+
+def _verifier(
+    gallery: GalleryFile, stack: Stack, ids: NDArray[np.int64], source: Source, asked: list[Photo]
+) -> Callable[[Neighbors], CheckedHits] | None:
+    """What verifies the hits of labelled queries, as `locate` will."""
+    step = stack.step(Verify)
+    if step is None:
+        return None
+    there, queries = _stored_features(gallery, ids), features_of_all(source, asked)
+    return lambda found: check_all(found, queries, step, there.__getitem__, [{} for _ in queries])
 
 
 def calibrate_labelled(
@@ -173,18 +198,25 @@ def calibrate_labelled(
     gallery.check_model(embedder.card)
     with gallery.reading():
         table, (ids, embeddings), revision = gallery.table(), gallery.matrix(), gallery.revision
+        stack = read_stack(gallery)
     queries = tuple(photo for photo in source.of("query") if photo.place)
     batches = list(embed_photos(source, queries, embedder, cache=cache, on_progress=on_progress))
     asked = [photo for batch in batches for photo in batch.photos]
     vectors = np.concatenate([np.empty((0, embeddings.shape[1]), np.float32), *(batch.embeddings for batch in batches)])
-    learned = learn(read_stack(gallery), embeddings, table.place_codes.astype(np.int64))
-    exam, names = _labelled_exam(learned.matrix, table, asked, learned.ask(vectors), aim.seed)
+    learned = learn(stack, embeddings, table.place_codes.astype(np.int64))
+    verified = _verifier(gallery, stack, ids, source, asked)
+    exam, names = _labelled_exam(learned.matrix, table, asked, learned.ask(vectors), aim.seed, verified)
     calibration = calibrate(exam, names=names, ids=ids, aim=aim)
     return _kept(gallery, calibration, revision, basis=str(source.root))
 
 
-def _labelled_exam(
-    embeddings: Embeddings, table: PhotoTable, asked: list[Photo], vectors: Embeddings, seed: int
+def _labelled_exam(  # what an exam is made of
+    embeddings: Embeddings,
+    table: PhotoTable,
+    asked: list[Photo],
+    vectors: Embeddings,
+    seed: int,
+    verified: Callable[[Neighbors], CheckedHits] | None = None,
 ) -> tuple[Exam, tuple[str, ...]]:
     """Real queries as an exam, and the names of the places that occur in it."""
     places = Places.of_labels([*(photo.place for photo in table.photos()), *(photo.place for photo in asked)])
@@ -205,10 +237,12 @@ def _labelled_exam(
         raise CalibrationError(message)
     searcher = ExactSearcher(embeddings.shape[1])
     searcher.upsert(labelled, embeddings[labelled])
-    found = searcher.search(vectors, HITS)
+    found = searcher.search(vectors, max(HITS, MOST_VERIFIED) if verified else HITS)
+    checked = verified(found) if verified else CheckedHits(found.ids, found.similarities)
+    seen, similarities, geometry = checked.first(HITS)
     cohort = cohort_of(held, seed)
-    evidence, _ = evidence_of(found.similarities, held[found.ids], vectors @ embeddings[cohort].T, held[cohort])
-    named = held[found.ids[:, 0]]
+    evidence, _ = evidence_of(similarities, held[seen], vectors @ embeddings[cohort].T, held[cohort], geometry)
+    named = held[seen[:, 0]]
     questions = Questions(evidence, wanted, named, named == wanted)
     count = len(np.unique(held[labelled]))
     return Exam(questions.take(known), questions.take(~known), cohort, count, left=1.0), places.names

@@ -149,12 +149,14 @@ def check_all(
     step: Verify,
     features_by: Callable[[int], Features | None],
     known: Sequence[Checks],
-    support: Sequence[NDArray[np.float64] | None],
+    support: Sequence[NDArray[np.float64] | None] | None = None,
 ) -> CheckedHits:
     """Verify the first hits of Q queries, and order them; the parameters are those of `check`."""
     results = [
         check(query, ids, step, features_by, known=checks, support=supported)
-        for query, ids, checks, supported in zip(queries, found.ids, known, support, strict=True)
+        for query, ids, checks, supported in zip(
+            queries, found.ids, known, support or [None] * len(queries), strict=True
+        )
     ]
     order = np.array([one.order for one in results], dtype=np.int64).reshape(found.ids.shape)
     return CheckedHits(

@@ -358,14 +358,14 @@ def index(
     ):
         indexed = opened.add(rows, cache=cache, prefix=prefix, prune=prune, rehash=rehash, on_progress=progress.show)
         renewed = opened.renew_calibration(on_progress=progress.show) if calibrated else None
-        held, stale = len(opened), "" if renewed else opened.staleness
+        held, stale, notes = len(opened), "" if renewed else opened.staleness, opened.notes
     text = f"{rows.shown}\n{show.indexed_text(indexed, gallery_path, held, renewed)}"
-    _print({"source": rows.shown, **show.indexed_json(indexed, held, renewed)} if as_json else text)
+    _print({"source": rows.shown, **show.indexed_json(indexed, held, renewed, notes)} if as_json else text)
     for row in rows.bad_rows:
         _say(f"left out: {row.detail}")
     _complain(indexed.failures)
-    for note in (stale, *(renewed.calibration.notes if renewed and renewed.calibration and renewed.done else ())):
-        _note(note)
+    made = renewed.calibration if renewed and renewed.done else None
+    _note(stale, *notes, *(made.notes if made else ()))
     if indexed.failures or rows.bad_rows:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
@@ -427,13 +427,13 @@ def locate(
         )
         locator = Locator(opened, embedder, tau="calibrated" if tau is None else tau, searcher=search)
         answers, failures = locator.locate_many(photos, k=k, among=among, verify=verify)
-        caution = locator.caution
+        caution, notes = locator.caution, locator.notes
     if as_json:
-        _print([show.answer_json(name, answer) for name, answer in answers])
+        _print([show.answer_json(name, answer, notes) for name, answer in answers])
     else:
         for name, answer in answers:
             _print(show.answer_text(name, answer))
-    _note(caution)
+    _note(caution, *notes)
     _complain(failures)
     if failures:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
@@ -622,6 +622,7 @@ def evaluate(
         write_report(evaluation, rows, report, command=command)
     if report:
         click.echo(f"report: {report}", err=as_json)
+    _note(*evaluation.notes)
     _complain(evaluation.failures)
     if evaluation.failures:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
@@ -1126,9 +1127,9 @@ def _print(document: object) -> None:
     click.echo(document if isinstance(document, str) else json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def _note(caution: str) -> None:
-    if caution:
-        click.echo(f"note: {caution}", err=True)
+def _note(*notes: str) -> None:
+    for note in filter(None, notes):
+        click.echo(f"note: {note}", err=True)
 
 
 def _complain(failures: Sequence[Failure]) -> None:

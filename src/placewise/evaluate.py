@@ -133,7 +133,9 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     scores = score(predicted, truth, protocol, tau=math.nan if rule.tau is None else rule.tau, intervals=intervals)
     plain = held.plain(queries.embeddings, predicted)
     run = _Run(gallery, queries, truth, rule, results, scores, examination, plain)
-    evaluation = _evaluation(source, embedder.card, run, seconds=watch.laps)
+    evaluation = dataclasses.replace(
+        _evaluation(source, embedder.card, run, seconds=watch.laps), ranking=str(stack), notes=held.learned.notes
+    )
     watch.lap("score")
     return evaluation
 

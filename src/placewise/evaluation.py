@@ -98,6 +98,8 @@ class Evaluation:
         intervals: of each metric, by the name that the metric has in ``retrieval`` and ``open_set``.
         scores: where those numbers come from: counts, and what came of each query.
         examination: what the doctor found in the photos; None where it was not asked.
+        ranking: how hits were ranked, in words.
+        notes: steps of it that were left out, and why, a line each.
     """
 
     records: int
@@ -120,6 +122,8 @@ class Evaluation:
     intervals: dict[str, Interval]
     scores: Scores
     examination: Examination | None = None
+    ranking: str = "nothing"
+    notes: tuple[str, ...] = ()
 
     @property
     def values(self) -> dict[str, float]:
@@ -243,6 +247,7 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
             "dim": evaluation.card.dim,
             "fingerprint": evaluation.card.fingerprint,
         },
+        "ranking": {"steps": evaluation.ranking, "notes": list(evaluation.notes)},
         **scores_json(evaluation.scores),
         "open_set": open_set,
         "calibration": None if calibration is None else calibration_json(calibration),

@@ -123,6 +123,11 @@ class Locator:
         return isinstance(self._ranker.searcher, ExactSearcher)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Which steps of the gallery's ranking are left out, and why, a line each."""
+        return self._ranker.notes
+
+    @property
     def caution(self) -> str:
         """What to know of the decisions: that the gallery is not calibrated, or has changed since; empty if nothing."""
         if isinstance(self._rule, CalibratedRule):

@@ -1,7 +1,7 @@
 """Presets: how photos are seen and how a gallery ranks, chosen together. Data, and what reads it.
 
-The shares and looks were chosen on every second place of a set of landmarks, where the other places played the unknown
-ones; docs/ranking.md gives what they are worth there and elsewhere.
+Look and shares of ``balanced`` were chosen by benchmarks/presets.py on some places, those of ``accurate`` on every
+second place of a set of landmarks; docs/ranking.md gives what they are worth there and elsewhere.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ class Preset:
     says: str
 
 
-_RANKED = (Centre(0.7), Place(0.5))
-
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         preset.name: preset
@@ -41,14 +39,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             Preset("fast", Look(), Stack(), "embeddings as the model gives them, compared as they are"),
             Preset(
                 "balanced",
-                Look(fit="both", pooling="gem2", sizes=(192,)),
-                Stack(_RANKED),
+                Look(fit="both", pooling="gem2", sizes=(160,)),
+                Stack((Centre(0.7), Place(0.4))),
                 "the square in the centre and the whole photo; the photos of a place vote",
             ),
             Preset(
                 "accurate",
                 Look(fit="both", pooling="gem2", sizes=(320,)),
-                Stack((*_RANKED, Verify(10), Island(0.6))),
+                Stack((Centre(0.7), Place(0.5), Verify(10), Island(0.6))),
                 "the whole photo larger, and the geometry of the best hits verified",
             ),
         )

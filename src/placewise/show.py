@@ -76,8 +76,17 @@ def _examination_rows(examination: Examination) -> list[tuple[str, str]]:
     ]
 
 
-def indexed_json(indexed: Indexed, held: int, renewed: Renewed | None = None) -> dict[str, object]:
-    """What ``index --json`` prints; ``renewed`` is None where the gallery was not to calibrate itself."""
+def indexed_json(
+    indexed: Indexed, held: int, renewed: Renewed | None = None, notes: Sequence[str] = ()
+) -> dict[str, object]:
+    """What ``index --json`` prints.
+
+    Args:
+        indexed: what was done.
+        held: photos in the gallery.
+        renewed: None where the gallery was not to calibrate itself.
+        notes: steps of the ranking that are left out, and why.
+    """
     from placewise.evaluation import calibration_json  # as in `answer_json`
 
     calibration = renewed.calibration if renewed else None
@@ -97,6 +106,7 @@ def indexed_json(indexed: Indexed, held: int, renewed: Renewed | None = None) ->
         "not_in_source": indexed.foreign,
         "calibration": None if calibration is None else calibration_json(calibration),
         "calibrating": renewed.says if renewed else None,
+        "notes": list(notes),
     }
 
 
@@ -133,8 +143,8 @@ def info_text(info: Mapping[str, object], faults: Sequence[str] | None) -> str:
     return f"{pairs(info)}\n{verdict}"
 
 
-def answer_json(name: str, answer: Answer) -> dict[str, object]:
-    """What ``locate --json`` prints for one photo."""
+def answer_json(name: str, answer: Answer, notes: Sequence[str] = ()) -> dict[str, object]:
+    """What ``locate --json`` prints for one photo; ``notes`` say which steps of the ranking are left out, and why."""
     from placewise.evaluation import hit_json  # 'placewise models list' must not wait for the whole pipeline
 
     return {
@@ -145,6 +155,7 @@ def answer_json(name: str, answer: Answer) -> dict[str, object]:
         "tau": answer.tau,
         "reason": answer.reason,
         "hits": [hit_json(hit) for hit in answer.hits],
+        "notes": list(notes),
     }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from placewise.rank.answers import answer, positive_ranks
 from placewise.rank.islands import Islands, islands_of
-from placewise.rank.learned import Learned, SelfTaught, learn
+from placewise.rank.learned import Learned, SelfTaught, learn, left_out
 from placewise.rank.ranker import Asked, Ranker, open_ranker
 from placewise.rank.stack import (
+    MOST_VERIFIED,
     NO_STACK,
     STEPS,
     Augment,
@@ -21,6 +22,7 @@ from placewise.rank.stack import (
 )
 
 __all__ = [
+    "MOST_VERIFIED",
     "NO_STACK",
     "STEPS",
     "Asked",
@@ -39,6 +41,7 @@ __all__ = [
     "answer",
     "islands_of",
     "learn",
+    "left_out",
     "open_ranker",
     "positive_ranks",
     "stack_from_json",

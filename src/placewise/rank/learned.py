@@ -182,7 +182,7 @@ def learn(
     notes = list(linear.notes)
     base = Base(linear(embeddings))
     top: Level = base
-    if (augment := stack.step(Augment)) and not _left_out("augment", _no_augment(base, asks_itself), notes):
+    if (augment := stack.step(Augment)) and not _left_out("augment", _no_augment(len(embeddings), asks_itself), notes):
         around = Neighbourhood(base.matrix, augment)
         for _ in range(augment.rounds):
             top = Augmented(top, around)
@@ -192,6 +192,28 @@ def learn(
     if expand and _left_out("expand", _no_expand(expand, len(embeddings), asks_itself), notes):
         expand = None
     return Learned(linear, base, top, expand, tuple(notes))
+
+
+def left_out(stack: Stack, count: int, dim: int, codes: Rows) -> tuple[str, ...]:
+    """The notes of `learn` for a gallery of N photos, without looking at their embeddings.
+
+    Args:
+        stack: the steps.
+        count: N.
+        dim: of its embeddings.
+        codes: ``(N,)`` which place each photo shows; -1 where none is known.
+    """
+    reasons = {
+        "centre": _no_centre(count),
+        "whiten": _no_whitening(stack.step(Whiten) or Whiten(), min(count, SAMPLE), dim),
+        "augment": _no_augment(count, asks_itself=False),
+        "place": _no_place(codes, asks_itself=False),
+        "expand": _no_expand(stack.step(Expand) or Expand(), count, asks_itself=False),
+    }
+    notes: list[str] = []
+    for name in stack.names:
+        _left_out(name, reasons.get(name, ""), notes)
+    return tuple(notes)
 
 
 def sample(embeddings: Embeddings) -> Embeddings:
@@ -212,9 +234,8 @@ def learn_linear(stack: Stack, embeddings: Embeddings) -> Linear:
     centre, whiten = stack.step(Centre), stack.step(Whiten)
     notes: list[str] = []
     count, dim = embeddings.shape
-    few = f"it needs {LEAST_PHOTOS} photos or more, got {count}" if count < LEAST_PHOTOS else ""
     mean = axes = None
-    if centre and not _left_out("centre", few, notes):
+    if centre and not _left_out("centre", _no_centre(count), notes):
         mean = (centre.share * embeddings.mean(axis=0, dtype=np.float64)).astype(np.float32)
     if whiten and not _left_out("whiten", _no_whitening(whiten, count, dim), notes):
         axes = _axes(embeddings, whiten)
@@ -251,6 +272,10 @@ def _left_out(name: str, reason: str, notes: list[str]) -> bool:
     return bool(reason)
 
 
+def _no_centre(count: int) -> str:
+    return f"it needs {LEAST_PHOTOS} photos or more, got {count}" if count < LEAST_PHOTOS else ""
+
+
 def _no_whitening(step: Whiten, count: int, dim: int) -> str:
     wanted = step.dims or dim
     if wanted > dim:
@@ -258,10 +283,9 @@ def _no_whitening(step: Whiten, count: int, dim: int) -> str:
     return f"{wanted} directions need {2 * wanted} photos or more, got {count}" if count < 2 * wanted else ""
 
 
-def _no_augment(base: Base, asks_itself: bool) -> str:  # noqa: FBT001
+def _no_augment(count: int, asks_itself: bool) -> str:  # noqa: FBT001
     if asks_itself:
         return "the photos that ask are in the gallery and would be part of their own answers"
-    count = len(base.matrix)
     if count < LEAST_PHOTOS:
         return f"it needs {LEAST_PHOTOS} photos or more, got {count}"
     return f"it compares all photos with all, up to {MOST_AUGMENTED}, got {count}" if count > MOST_AUGMENTED else ""

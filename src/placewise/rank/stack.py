@@ -15,6 +15,9 @@ from typing import TypeVar
 
 from placewise.errors import OptionError
 
+MOST_VERIFIED = 100
+"""Hits that `Verify` may verify."""
+
 VERSION = 1
 """Of what the steps compute: another number for other similarities from the same parameters."""
 
@@ -128,7 +131,7 @@ class Verify:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        _check_count("verify hits", self.hits, 1, 100)
+        _check_count("verify hits", self.hits, 1, MOST_VERIFIED)
 
 
 @dataclass(frozen=True, slots=True)
