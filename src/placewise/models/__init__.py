@@ -204,15 +204,14 @@ def _check_fused(names: Sequence[str], look: Look, weights: Path | str | None, q
 
 
 def can_look(name: str, look: Look) -> bool:
-    """Whether a model, given by its name or file, can look at photos this way.
+    """Whether a model, given by its name or file, can look at photos this way; one that does not exist cannot.
 
     Raises:
-        OptionError: if there is no model of this name.
         WeightsMissingError: if there is no such file.
         CardError: if the card beside it is missing, wrong or another graph's.
     """
-    card = card_of_file(Path(name)) if is_file_name(name) else find_card(name)
     try:
+        card = card_of_file(Path(name)) if is_file_name(name) else find_card(name)
         card_with_look(card, look)
     except OptionError:
         return False
