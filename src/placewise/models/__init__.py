@@ -57,19 +57,7 @@ def load_model(  # noqa: PLR0913  # each is a choice that a user makes
     names = part_names(str(name))
     if len(names) > 1:
         _check_fused(names, look or Look(), weights, quantised)
-        return _fused(
-            [
-                load_model(
-                    part,
-                    look=look if look and can_look(part, look) else None,
-                    precision="auto" if part == VLAD else precision,
-                    decode=decode,
-                    device="auto" if part == VLAD else device,
-                )
-                for part in names
-            ],
-            None,
-        )
+        return _fused([_part(part, look or Look(), precision, decode, device) for part in names], None)
     if name == VLAD:
         _check_vlad(look or Look(), weights, precision, device)
         return _vlad(dataclasses.replace(find_card(VLAD), decode=decode), None)
@@ -166,6 +154,14 @@ def _check_vlad(look: Look, weights: Path | str | None, precision: str, device: 
     if names:
         message = f"{names} must be left out for {VLAD}, which is learned from the gallery's photos; leave it out"
         raise OptionError(message)
+
+
+def _part(name: str, look: Look, precision: Precision, decode: Decode, device: Device) -> Embedder:
+    """One of two models, with those of the options that it can have."""
+    look = look if can_look(name, look) else Look()
+    if name == VLAD:
+        return load_model(name, look=look, decode=decode)
+    return load_model(name, look=look, precision=precision, decode=decode, device=device)
 
 
 def _fused(parts: Sequence[Embedder], vocabulary: bytes | None) -> Embedder:
