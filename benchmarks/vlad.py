@@ -159,7 +159,7 @@ def frames_line(
 def costs(source: Source) -> None:
     """Milliseconds of processor time a photo, reading and embedding."""
     data = [images.read_bytes(source.file(photo)) for photo in source.of("gallery")[:TIMED]]
-    for name in ("vlad", "efficientnet-lite0"):
+    for name in ("vlad", "efficientnet-lite0", "efficientnet-lite0+vlad"):
         model = load_model(name)
         began = time.process_time()
         model = fit_model(model, source, source.of("gallery")[:TIMED])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 from tests.conftest import TinyModel, textured_source
 
-from placewise import images
+from placewise import images, quantise
 from placewise.archive import export_npz, import_npz
 from placewise.cache import Cache
 from placewise.cli import app
@@ -421,6 +421,12 @@ def test_options_go_to_the_parts_that_can_have_them() -> None:
     )
     with pytest.raises(OptionError, match=r"model must be a name that .* lists or an \.onnx file, got 'vald'"):
         load_model("efficientnet-lite0+vald")
+
+
+def test_two_models_are_not_quantised_together(source: Source) -> None:
+    """Each is by itself, which is said before a photo is read."""
+    with pytest.raises(OptionError, match=r"^model must be a name that .* lists or an \.onnx file, got 'efficientnet-"):
+        quantise.quantise_model(source, BOTH)
 
 
 def test_a_file_may_have_a_plus_in_its_name(tmp_path: Path) -> None:

@@ -96,18 +96,16 @@ def quantise_model(
         ModelError: if NNCF is not installed or cannot quantise the model.
     """
     from placewise import models
-    from placewise.models.cards import check_has_weights
     from placewise.models.int8 import quantise_graph
 
-    if name in models.MODELS:
-        check_has_weights(models.MODELS[name])
+    card, path = models.card_and_weights(name, weights)
     sample = _sample(source.of("gallery"), photos)
     exact = models.load_model(name, weights=weights, precision="float32", device="cpu")
     inputs, failures = _read(source, sample, exact, on_progress)
     calibration, held_out = _split(inputs)
     _say(on_progress, "quantising", 0)
     started = time.perf_counter()
-    _, float_graph = models.float_graph(*models.card_and_weights(name, weights))
+    _, float_graph = models.float_graph(card, path)
     graph = quantise_graph(exact.card, float_graph, calibration)
     seconds = time.perf_counter() - started
     small = models.load_model(name, weights=weights, precision="int8", device="cpu", quantised=graph.parent.name)

@@ -57,19 +57,7 @@ def load_model(  # noqa: PLR0913  # each is a choice that a user makes
     names = part_names(str(name))
     if len(names) > 1:
         _check_fused(names, look or Look(), weights, quantised)
-        return _fused(
-            [
-                load_model(
-                    part,
-                    look=look if look and can_look(part, look) else None,
-                    precision="auto" if part == VLAD else precision,
-                    decode=decode,
-                    device="auto" if part == VLAD else device,
-                )
-                for part in names
-            ],
-            None,
-        )
+        return _fused([_part(part, look or Look(), precision, decode, device) for part in names], None)
     if name == VLAD:
         _check_vlad(look or Look(), weights, precision, device)
         return _vlad(dataclasses.replace(find_card(VLAD), decode=decode), None)
@@ -168,6 +156,14 @@ def _check_vlad(look: Look, weights: Path | str | None, precision: str, device: 
         raise OptionError(message)
 
 
+def _part(name: str, look: Look, precision: Precision, decode: Decode, device: Device) -> Embedder:
+    """One of two models, with those of the options that it can have."""
+    look = look if can_look(name, look) else Look()
+    if name == VLAD:
+        return load_model(name, look=look, decode=decode)
+    return load_model(name, look=look, precision=precision, decode=decode, device=device)
+
+
 def _fused(parts: Sequence[Embedder], vocabulary: bytes | None) -> Embedder:
     from placewise.models.fused import FusedEmbedder
 
@@ -204,15 +200,14 @@ def _check_fused(names: Sequence[str], look: Look, weights: Path | str | None, q
 
 
 def can_look(name: str, look: Look) -> bool:
-    """Whether a model, given by its name or file, can look at photos this way.
+    """Whether a model, given by its name or file, can look at photos this way; one that does not exist cannot.
 
     Raises:
-        OptionError: if there is no model of this name.
         WeightsMissingError: if there is no such file.
         CardError: if the card beside it is missing, wrong or another graph's.
     """
-    card = card_of_file(Path(name)) if is_file_name(name) else find_card(name)
     try:
+        card = card_of_file(Path(name)) if is_file_name(name) else find_card(name)
         card_with_look(card, look)
     except OptionError:
         return False
