@@ -336,10 +336,12 @@ def test_neighbouring_views_are_verified_and_their_inliers_are_right(
 
 
 def test_no_pair_across_the_buildings_is_verified(buildings: dict[str, list[Features]]) -> None:
-    """All 152 pairs, even where ten times as much chance is allowed as usual."""
+    """None of all 152 pairs; and where ten times as much chance is allowed, no larger share than that."""
     pairs = product(*buildings.values())
+    found = np.array([verify(query, candidate).significance for query, candidate in pairs])
 
-    assert not any(verify(query, candidate, chance=10 * CHANCE).accepted for query, candidate in pairs)
+    assert found.max() < -math.log10(CHANCE)
+    assert np.mean(found >= -math.log10(10 * CHANCE)) <= 10 * CHANCE
 
 
 def test_verification_is_deterministic_also_in_threads(buildings: dict[str, list[Features]]) -> None:

@@ -68,4 +68,4 @@ def agreement(errors: NDArray[np.float64], tolerance: float, *, wide: float, pow
     """
     total = errors.size + 1  # one more, so that the probability is never 0
     within = (float(np.count_nonzero(errors < wide)) + 1) / total
-    return max(np.count_nonzero(errors < tolerance) / errors.size, within * (tolerance / wide) ** power)
+    return max(float(np.count_nonzero(errors < tolerance)) / errors.size, within * (tolerance / wide) ** power)
