@@ -89,6 +89,29 @@ def test_a_gallery_keeps_features_and_locates_with_them(folder: Path, tmp_path: 
     assert len(found.query_points) == len(found.candidate_points) == len(found.inliers)
 
 
+@pytest.mark.parametrize("stack", [STACK, Stack((Place(0.3),))], ids=["verifying", "plain"])
+def test_what_is_shown_does_not_change_what_is_decided(
+    folder: Path, tmp_path: Path, tiny_model: Embedder, stack: Stack
+) -> None:
+    """A calibration speaks of the gallery's own ranking: however many hits are verified, it decides by that."""
+    path = tmp_path / "t.gallery"
+    with Gallery.open_for(path, tiny_model, features=True) as gallery:
+        gallery.add(folder / "manifest.csv")
+    with GalleryFile.open(path) as file:
+        file.put_ranking(stack.to_json())
+    with Gallery.open(path, embedder=tiny_model) as gallery:
+        gallery.calibrate()
+        for place in range(8):
+            own, *others = (gallery.locate(folder / f"{place}-4.jpg", verify=hits) for hits in (None, 0, 1, 20))
+            decided = (own.known, own.place, own.confidence, own.reason, own.tau)
+
+            assert own.confidence is not None
+            for other in others:
+                assert (other.known, other.place, other.confidence, other.reason, other.tau) == decided
+        assert [hit.inliers is None for hit in others[0].hits] == [True] * 5
+        assert [hit.inliers is None for hit in others[2].hits] == [False] * 5
+
+
 def test_evaluate_and_locate_give_the_same_hits(folder: Path, tmp_path: Path, tiny_model: Embedder) -> None:
     """Order, similarities and inliers agree, whether a gallery is in a file or in memory."""
     path = tmp_path / "t.gallery"

@@ -167,13 +167,17 @@ def test_the_map_is_spread_evenly(served: Callable[..., str], tmp_path: Path, ti
 
 
 def test_a_thumbnail_is_a_small_jpeg(served: Callable[..., str]) -> None:
-    """A thumbnail comes as JPEG that a browser may keep; HEAD gives its head."""
+    """A thumbnail comes as JPEG that a browser may keep, but asks for anew; HEAD gives its head."""
     url = served()
     response = httpx.get(f"{url}/v1/photos/1/thumbnail")
 
     assert response.content.startswith(b"\xff\xd8")
     assert response.headers["content-type"] == "image/jpeg"
-    assert "private" in response.headers["cache-control"]
+    assert response.headers["cache-control"] == "private, no-cache"
+    for tag, status in ((response.headers["etag"], 304), ('"another"', 200)):
+        again = httpx.get(f"{url}/v1/photos/1/thumbnail", headers={"if-none-match": tag})
+        assert (again.status_code, again.content) == (status, b"" if status == 304 else response.content)
+    assert httpx.get(f"{url}/v1/photos/2/thumbnail").headers["etag"] != response.headers["etag"]
     head = httpx.head(f"{url}/v1/photos/1/thumbnail")
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == response.headers["content-length"]
@@ -223,6 +227,8 @@ def test_a_photo_is_added_found_and_removed(
         {"lat": "north", "lon": "1"},
         {"lat": "91", "lon": "1"},
         {"lat": "nan", "lon": "1"},
+        {"lat": "٤٨", "lon": "1"},
+        {"lat": "4_8", "lon": "1"},
         {"plcae": "typo"},
     ],
 )

@@ -193,6 +193,22 @@ def test_it_does_not_leave_the_machine_without_keys(host: str, tmp_path: Path) -
     Settings(tmp_path / "g", host=host, allow_anyone="read")
 
 
+def test_this_machine_may_be_called_by_the_address_that_it_listens_on(served: Callable[..., str]) -> None:
+    """An address that is printed answers."""
+    url = served(host="127.0.0.2")
+
+    assert "127.0.0.2" in url
+    assert CLIENT.get(f"{url}/v1/gallery").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["max_body_mb", "max_megapixels", "timeout_s", "reload_s", "rate_per_s"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_settings_are_finite(tmp_path: Path, name: str, value: float) -> None:
+    """What is no number to compare with is refused in one line that names the flag."""
+    with pytest.raises(OptionError, match=rf"--{name.replace('_', '-')} must be a finite number, got (inf|nan)"):
+        Settings(tmp_path / "g", **{name: value})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("text", ["hello\n", '{"name": "x"}\n', '{"name":"x","scope":"all","sha256":"00","made":""}\n'])
 def test_a_file_that_is_no_file_of_keys_is_refused(text: str, tmp_path: Path) -> None:
     """A file that something else wrote is one clear line, and is left as it is."""

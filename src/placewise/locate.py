@@ -151,11 +151,14 @@ class Locator:
             OptionError: if that is no number of hits.
             FeaturesMissingError: if the gallery keeps no local features.
         """
-        return self._checked(hits) is not None
+        return any(self._steps(hits))
 
-    def _checked(self, hits: int | None) -> Verify | None:
-        if hits is None:
-            return self._verify
+    def _steps(self, hits: int | None) -> tuple[Verify | None, Verify | None]:
+        """How hits to show are verified, and hits to decide by: a calibration is of the gallery's own ranking."""
+        shown = self._verify if hits is None else self._step_of(hits)
+        return shown, self._verify if isinstance(self._rule, CalibratedRule) else shown
+
+    def _step_of(self, hits: int) -> Verify | None:
         if hits and not self._gallery.keeps_features:
             message = (
                 f"a gallery must keep local features to verify {hits} hits, got none; 'placewise index --features'"
@@ -172,7 +175,8 @@ class Locator:
             photo: the query.
             k: how many hits.
             among: which gallery photos may be hits; all if None.
-            verify: of how many of the best hits geometry is verified; as the gallery's ranking says if None.
+            verify: of how many of the best hits geometry is verified, which orders them; as the gallery's ranking says
+                if None. A calibrated gallery decides by its own ranking whatever is shown.
 
         Raises:
             ImageError: if it cannot be decoded.
@@ -223,14 +227,14 @@ class Locator:
         Where hits are verified, that needs the queries' local ``features``; without them hits are in the order of their
         similarities, and nothing of geometry speaks for them. See `locate` and `verifies`.
         """
-        step = self._checked(verify)
+        steps = self._steps(verify)
         if k < 1:
             message = f"k must be at least 1, got {k}"
             raise OptionError(message)
         with self._turns.reading():
             ids = None if among is None else self._table.ids_of(among)
             asked = self._ranker.ask(embeddings, among=ids)
-            found, judged = self._hits(asked, k, ids, step if features else None, features or ())
+            found, judged = self._hits(asked, k, ids, steps if features else (None, None), features or ())
             seen, similarities, geometry = judged.first(self._rule.hits)
             if self._rule.plain:
                 similarities = self._ranker.plain(asked, Neighbors(seen, similarities))
@@ -254,26 +258,29 @@ class Locator:
         asked: Asked,
         k: int,
         ids: NDArray[np.int64] | None,
-        step: Verify | None,
+        steps: tuple[Verify | None, Verify | None],
         features: Sequence[Features | None],
     ) -> tuple[CheckedHits, CheckedHits]:
         """The hits to show and those to judge by, verified where that is wanted and there is what it needs."""
         wanted = self._rule.hits
-        verified = step.hits if step else 0
+        shown, deciding = steps
+        verified = max(step.hits if step else 0 for step in steps)
         found = judged = self._ranker.search(asked, max(k, wanted, verified), among=ids)
         if self._labelled is not None:  # photos without a place may be hits, but prove nothing
             labelled = self._labelled if ids is None else np.intersect1d(ids, self._labelled)
             judged = self._ranker.search(asked, max(wanted, verified), among=labelled)
-        if step is None:
-            return CheckedHits(found.ids, found.similarities), CheckedHits(judged.ids, judged.similarities)
         known: list[Checks] = [{} for _ in features]
-        first = self._check_all(found, features, step, known)
-        return first, first if judged is found else self._check_all(judged, features, step, known)
+        first = self._check_all(found, features, shown, known)
+        if deciding == shown:
+            return first, first if judged is found else self._check_all(judged, features, shown, known)
+        return first, self._check_all(judged, features, deciding, [{} for _ in features])
 
     def _check_all(
-        self, found: Neighbors, features: Sequence[Features | None], step: Verify, known: Sequence[Checks]
+        self, found: Neighbors, features: Sequence[Features | None], step: Verify | None, known: Sequence[Checks]
     ) -> CheckedHits:
         """Verify hits, supported by the frames beside them where the gallery's photos are frames."""
+        if step is None:
+            return CheckedHits(found.ids, found.similarities)
         support: list[NDArray[np.float64] | None] = [None] * len(features)
         if self._islands is not None:
             rows = zip(self._table.rows_of(found.ids), found.similarities, strict=True)

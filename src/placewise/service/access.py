@@ -14,8 +14,6 @@ from placewise.service.state import State
 if TYPE_CHECKING:
     from placewise.service.settings import Scope
 
-_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
 _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="key",
@@ -78,7 +76,7 @@ def _refuse_other_sites(request: Request, service: State) -> None:
     """Where no key is asked for, any page that the user's browser shows could ask, if it were let."""
     host = request.headers.get("host", "")
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    if service.settings.is_loopback and name.lower() not in _LOCAL_NAMES:
+    if service.settings.is_loopback and name.lower() not in service.settings.local_names:
         message = f"a request without a key must be to this machine by its own name, got {name[:80]!r}; use localhost"
         raise Problem(403, "other_host", message)
     origin = request.headers.get("origin", "")  # of a browser that says no more, as some do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from functools import partial
 from typing import Annotated, Any
 
@@ -180,14 +181,21 @@ def photo(service: Service, _: Reader, number: Number) -> PhotoDocument:
     "/photos/{number}/thumbnail",
     summary="A small JPEG of a photo",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {"schema": _IMAGE}}}, **described(404, 422, 503)},
+    responses={
+        200: {"content": {"image/jpeg": {"schema": _IMAGE}}},
+        304: {"description": "It is the one that If-None-Match names."},
+        **described(404, 422, 503),
+    },
 )
-def thumbnail(service: Service, _: Reader, number: Number) -> Response:
-    """No more than 320 pixels a side. It never changes, so a browser may keep it."""
+def thumbnail(request: Request, service: Service, _: Reader, number: Number) -> Response:
+    """No more than 320 pixels a side. A browser may keep it, but asks whether it has changed: galleries do."""
     jpeg = service.desk.file.thumbnail(number)
     if jpeg is None:
         raise _unknown(number, "with a thumbnail, which 'placewise index --thumbnails' keeps")
-    return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400, immutable"})
+    headers = {"Cache-Control": "private, no-cache", "ETag": f'"{hashlib.sha256(jpeg).hexdigest()[:32]}"'}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 
 @api.post(
@@ -298,16 +306,24 @@ def _unknown(number: int, what: str = "of the gallery") -> Problem:
 
 def _box(text: str) -> tuple[float, float, float, float]:
     try:
-        south, west, north, east = map(float, text.split(","))
+        south, west, north, east = map(_number, text.split(","))
     except ValueError as error:
         message = f"a box must be south,west,north,east in degrees, got {text[:80]!r}; such as 48.1,16.2,48.3,16.5"
         raise OptionError(message) from error
     return south, west, north, east
 
 
+def _number(text: str) -> float:
+    """A number in plain digits; Python would take those of any script, with underscores between."""
+    if not (text.isascii() and "_" not in text):
+        message = f"a number must be in plain digits, got {text[:80]!r}"
+        raise ValueError(message)
+    return float(text)
+
+
 def _position(fields: dict[str, str]) -> Position | None:
     try:
-        lat, lon, heading = (float(fields[name]) if fields.get(name) else None for name in ("lat", "lon", "heading"))
+        lat, lon, heading = (_number(fields[name]) if fields.get(name) else None for name in ("lat", "lon", "heading"))
     except ValueError as error:
         message = "lat, lon and heading must be numbers of degrees, got others; such as 48.2108"
         raise OptionError(message) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -67,6 +69,10 @@ class Settings:
                 f"make a key with 'placewise keys new --keys FILE' and give --keys FILE, or --allow-anyone read"
             )
             raise OptionError(message)
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                message = f"--{name.replace('_', '-')} must be a finite number, got {value}; leave it out"
+                raise OptionError(message)
         if self.queue < self.max_images:
             message = f"--queue must be at least --max-images, got {self.queue} and {self.max_images}; set it higher"
             raise OptionError(message)
@@ -75,6 +81,12 @@ class Settings:
     def anyone(self) -> Scope | None:
         """What callers without a key may do: read where no keys are asked for, nothing where they are."""
         return self.allow_anyone or ("read" if self.keys is None else None)
+
+    @property
+    def local_names(self) -> frozenset[str]:
+        """What a request may call this machine where only it can ask."""
+        own = f"[{self.host}]" if ":" in self.host else self.host
+        return frozenset({"localhost", "127.0.0.1", "[::1]", own})
 
     @property
     def is_loopback(self) -> bool:

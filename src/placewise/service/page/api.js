@@ -96,6 +96,9 @@ async function keyGiven(wasWrong) {
 
 const pictures = new Map();
 
+/** Ask for pictures anew: another gallery may have come, with other photos under the same addresses. */
+export const forgetPictures = () => pictures.clear();
+
 /** The address of a small picture of the gallery, which may be shown to those only who have a key. */
 export function pictureOf(path) {
   if (!pictures.has(path)) {

@@ -30,3 +30,6 @@ export const show = (element, shown) => {
 export function announce(text) {
   byId("status").textContent = text;
 }
+
+/** A name as text that may be broken after what joins its words, rather than inside one. */
+export const breakable = (text) => text.split(/(?<=[_\-/.])/).flatMap((part, at) => (at ? [make("wbr"), part] : [part]));

@@ -1,6 +1,6 @@
 /** What is searched, at the head of the page, and what must be known before its answers are trusted. */
 
-import { call, json } from "./api.js";
+import { call, forgetPictures, json } from "./api.js";
 import { askAgain } from "./asking.js";
 import { announce, byId, make, show } from "./elements.js";
 import { changed, on, tryTau, visit } from "./visit.js";
@@ -19,6 +19,7 @@ export async function load() {
     if (before === null) notice(...said(problem), button("Try again", load));
     return;
   }
+  if (before) forgetPictures();
   render();
   changed("gallery");
   if (before && decision(before) !== decision(visit.gallery)) {

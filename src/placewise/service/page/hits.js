@@ -1,7 +1,7 @@
 /** The hits: thumbnails with bars of similarity; each opens the match view. */
 
 import { pictureOf } from "./api.js";
-import { byId, make, show } from "./elements.js";
+import { breakable, byId, make, show } from "./elements.js";
 import { open } from "./match.js";
 import { isKnown, isProbability, on, placeOf, tauOf, visit } from "./visit.js";
 import { shortName } from "./words.js";
@@ -30,7 +30,7 @@ function card(hit, number) {
   const bar = make("span", { className: "bar" }, make("i"), make("b"));
   bar.firstChild.style.setProperty("--at", Math.max(0, Math.min(1, hit.similarity)));
   const facts = [
-    make("span", { className: "place", textContent: hit.place ?? shortName(hit.path) }),
+    make("span", { className: "place" }, ...breakable(hit.place ?? shortName(hit.path))),
     make("span", { className: "number" }, "similarity ", make("b", { textContent: hit.similarity.toFixed(3) })),
     bar,
     hit.inliers === null ? null : make("span", { className: "soft", textContent: `${hit.inliers} points agree` }),

@@ -66,7 +66,7 @@ function words(item, among) {
   const choices = (visit.gallery?.calibration?.choices ?? []).filter((choice) => choice.tau <= tau + 5e-4);
   if (choices.length) {
     const rate = Math.min(...choices.map((choice) => choice.expected_rate));
-    said.push(`No more than ${(100 * rate).toFixed(1)} % of photos of unknown places are expected to pass here.`);
+    said.push(`About ${(100 * rate).toFixed(1)} % of photos of unknown places, or fewer, are expected to pass here.`);
   }
   return said.join(" ");
 }
