@@ -508,5 +508,5 @@ def test_the_commands_take_two_names(source: Source, tmp_path: Path, capsys: pyt
         (answer,) = run("locate", source.root / "p1" / "3.png", "--gallery", file, "--tau", 0.05)
         assert answer["place"] == "place 1"  # type: ignore[index]  # one object a photo
     assert (info["model"], info["dim"]) == (BOTH, 2304)
-    assert info["sight"] == "224 px crop, gem2, also 192 px whole + 384 px whole, vlad"
+    assert info["sight"] == "224 px crop, gem2, also 160 px whole + 384 px whole, vlad"
     assert "words of 12 photos, scaled 0." in str(info["weights"])
