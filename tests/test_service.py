@@ -305,6 +305,56 @@ def test_a_gallery_that_takes_its_place_is_followed(
     assert ask(url, query).json()["answers"][0]["place"] == "elsewhere"
 
 
+def test_a_gallery_moved_onto_one_that_is_written_to_is_left_alone(
+    served: Callable[..., str], tmp_path: Path, tiny_model: TinyModel, tiny_dataset: Path
+) -> None:
+    """SQLite's log goes by the file's name: the new file is neither read nor written, and stays whole."""
+    url, query, path = served(allow_anyone="write"), tiny_dataset.parent / "p0" / "3.png", tmp_path / "served.gallery"
+    row = tiny_model.infer([tiny_model.read(query.read_bytes())])
+    assert (
+        httpx.post(f"{url}/v1/photos", files={"image": query.read_bytes()}, data={"name": "a.png"}).status_code == 201
+    )
+    with GalleryFile.open_for(tmp_path / "new.gallery", tiny_model.card) as new:
+        new.upsert([Photo(PurePosixPath("other.png"), "gallery", "elsewhere")], row)
+    before = (tmp_path / "new.gallery").read_bytes()
+    (tmp_path / "new.gallery").rename(path)
+    refused = httpx.post(f"{url}/v1/photos", files={"image": query.read_bytes()}, data={"name": "b.png"})
+    deadline = time.monotonic() + 10
+    while httpx.get(f"{url}/readyz").status_code == 200 and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    assert problem(refused) == (503, "gallery")
+    assert problem(httpx.get(f"{url}/readyz")) == (503, "gallery")
+    assert ask(url, query).json()["answers"][0]["hits"][0]["path"] == "a.png"
+    assert path.read_bytes() == before
+
+
+def test_a_link_may_be_pointed_to_another_gallery(
+    served: Callable[..., str], tmp_path: Path, tiny_model: TinyModel, tiny_dataset: Path
+) -> None:
+    """Where the path is a link, another gallery takes the place of one that is written to, and both stay whole."""
+    path, first = tmp_path / "served.gallery", tmp_path / "first.gallery"
+    path.rename(first)
+    path.symlink_to(first.name)
+    url, query = served(allow_anyone="write"), tiny_dataset.parent / "p0" / "3.png"
+    row = tiny_model.infer([tiny_model.read(query.read_bytes())])
+    sent = {"image": query.read_bytes()}
+    assert httpx.post(f"{url}/v1/photos", files=sent, data={"name": "a.png"}).status_code == 201
+    with GalleryFile.open_for(tmp_path / "second.gallery", tiny_model.card) as new:
+        new.upsert([Photo(PurePosixPath("other.png"), "gallery", "elsewhere")], row)
+    (tmp_path / "link").symlink_to("second.gallery")
+    (tmp_path / "link").rename(path)
+    deadline = time.monotonic() + 10
+    while (place := ask(url, query).json()["answers"][0]["place"]) != "elsewhere" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    added = httpx.post(f"{url}/v1/photos", files=sent, data={"name": "b.png"})
+
+    assert (place, added.status_code) == ("elsewhere", 201)
+    for file, photos in ((first, 13), (tmp_path / "second.gallery", 2)):
+        with GalleryFile.open(file) as gallery:
+            assert (len(gallery), gallery.store.faults()) == (photos, [])
+
+
 def test_a_gallery_that_becomes_unreadable_makes_it_unready(served: Callable[..., str], tmp_path: Path) -> None:
     """When the file is damaged underneath, readiness says 503, the message names no path, and answers go on."""
     url = served()

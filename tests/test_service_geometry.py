@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,6 +91,22 @@ def test_a_photo_that_is_added_keeps_features_where_the_gallery_does(serve: Call
     assert found["accepted"] is True
     assert gallery["features"] == gallery["photos"] == 25
     assert gallery["verified"] == 0
+
+
+def test_verifying_does_not_hold_up_others(serve: Callable[..., str], textures: Path) -> None:
+    """While many hits are verified for one, another photo is answered; more than a bound at once is refused."""
+    url, photo = serve(Stack()), textures / "0-4.jpg"
+    many = [("image", photo.read_bytes())] * 8
+    with ThreadPoolExecutor(1) as other:
+        asked = other.submit(httpx.post, f"{url}/v1/locate", files=many, params={"verify": 24}, timeout=60)
+        time.sleep(0.05)
+        assert post(f"{url}/v1/locate", photo, verify=0).status_code == 200
+        answers = asked.result().json()["answers"]
+
+    assert len(answers) == 8
+    assert {answer["hits"][0]["inliers"] for answer in answers} == {answers[0]["hits"][0]["inliers"]}
+    refused = httpx.post(f"{url}/v1/locate", files=many, params={"verify": 26})
+    assert (refused.status_code, refused.json()["kind"]) == (422, "too_many")
 
 
 def test_without_features_nothing_can_be_matched(served: Callable[..., str], tiny_dataset: Path) -> None:

@@ -51,6 +51,8 @@ async def reader(
     request.scope["placewise.caller"] = caller.name
     if caller.name:
         service.rates.count(caller.name)
+    elif not service.settings.is_loopback:
+        service.rates.count(f" {request.client.host if request.client else ''}")  # no key's name begins so
     return caller
 
 

@@ -75,13 +75,15 @@ async def _follow(service: State) -> None:
     """Take in what other processes write to the gallery and to the keys."""
     while True:
         await asyncio.sleep(service.settings.reload_s)
-        try:
-            await service.follow()
-            service.trouble = ""
-        except PlacewiseError as error:
-            if str(error) != service.trouble:
-                logs.events.error("what has changed cannot be taken in", extra={"fields": {"reason": str(error)}})
-            service.trouble = str(error)
+        for what, follow in service.followed.items():
+            try:
+                await follow()
+                service.troubles.pop(what, None)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next look may succeed
+                if str(error) != service.troubles.get(what):
+                    fields = {"what": what, "reason": str(error)}
+                    logs.events.error("what has changed cannot be taken in", extra={"fields": fields})
+                service.troubles[what] = str(error)
 
 
 def _described(app: FastAPI) -> Any:

@@ -6,7 +6,7 @@ A body is a form (``multipart/form-data``) with fields and photos, or one photo 
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from placewise.service.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from fastapi import Request
 
@@ -41,8 +41,11 @@ class Body:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-async def read_body(request: Request, settings: Settings, memory: Share, *, fields: tuple[str, ...] = ()) -> Body:
-    """Read what a request brings, within the limits.
+@asynccontextmanager
+async def read_body(
+    request: Request, settings: Settings, memory: Share, *, fields: tuple[str, ...] = ()
+) -> AsyncIterator[Body]:
+    """Read what a request brings, within the limits; its part of the memory is given back when the block ends.
 
     Args:
         request: the request.
@@ -54,12 +57,18 @@ async def read_body(request: Request, settings: Settings, memory: Share, *, fiel
         Problem: 400 for no form or a part of a body, 408 if it takes too long, 413 if it is too large, 422 for other
             fields or none.
     """
+    with _allowed(request, settings.max_body_bytes, memory) as stream:
+        yield await _read(request, settings, stream, fields)
+
+
+async def _read(
+    request: Request, settings: Settings, stream: AsyncGenerator[bytes, None], fields: tuple[str, ...]
+) -> Body:
     try:
-        with _allowed(request, settings.max_body_bytes, memory) as stream:
-            async with asyncio.timeout(settings.upload_timeout_s):
-                if request.headers.get("content-type", "").lower().startswith("multipart/"):
-                    return await _form(request.headers, stream, settings.max_images, fields)
-                return _raw(b"".join([chunk async for chunk in stream]))
+        async with asyncio.timeout(settings.upload_timeout_s):
+            if request.headers.get("content-type", "").lower().startswith("multipart/"):
+                return await _form(request.headers, stream, settings.max_images, fields)
+            return _raw(b"".join([chunk async for chunk in stream]))
     except ClientDisconnect as error:  # nobody hears this, but the log does
         message = "a body must arrive whole, got a part of it; send it again"
         raise Problem(400, "cut", message) from error

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
 
 from placewise import images
 from placewise.calibrating import calibrate_gallery
 from placewise.checking import features_of
 from placewise.entries import Upload, add_photo, entries_of, entry, remove_photo
-from placewise.errors import FeaturesMissingError, ImageError, PlacewiseError
+from placewise.errors import FeaturesMissingError, GalleryError, ImageError, PlacewiseError
 from placewise.gallery_file import GalleryFile, are_unit_rows
 from placewise.locate import Locator
 from placewise.models import load_model_of
@@ -22,7 +23,6 @@ from placewise.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -116,9 +116,9 @@ class Desk:
         self.file, self.embedder, self._max_pixels = file, embedder, max_pixels
         self._locator = Locator(file, embedder)
         self.caution = self._locator.caution
-        self._writer: tuple[int, GalleryFile] | None = None
+        self._writer: tuple[tuple[str, int], GalleryFile] | None = None
         self._writing, self._refreshing = threading.Lock(), threading.Lock()
-        self._number = _file_number(file.path)
+        self._opened = _identity(file.path)
         self._replaced: list[GalleryFile] = []
 
     @classmethod
@@ -184,7 +184,10 @@ class Desk:
         return Upload.of(data, features=self.file.keeps_features)
 
     def reply(self, asked: Sequence[tuple[Query, Question | None]]) -> list[Reply | Exception]:
-        """Embed photos together and answer those of which something is asked; an error for each that has none."""
+        """Embed photos together and answer those of which something is asked; an error for each that has none.
+
+        No geometry is verified here; see `answer`.
+        """
         embeddings = self.embedder.infer([query.input for query, _ in asked])
         usable = are_unit_rows(embeddings)
         replies: list[Reply | Exception] = [
@@ -198,11 +201,7 @@ class Desk:
         for question, rows in groups.items():
             try:
                 answers = self._locator.answers(
-                    embeddings[rows],
-                    k=question.k,
-                    among=question.among,
-                    features=[asked[row][0].features for row in rows],
-                    verify=question.verify,
+                    embeddings[rows], k=question.k, among=question.among, verify=question.verify
                 )
             except PlacewiseError as error:  # a filter that names what is not there: the others are not to blame
                 answers = ()
@@ -211,6 +210,18 @@ class Desk:
             for row, answer in zip(rows if answers else (), answers, strict=True):
                 replies[row] = Reply(embeddings[row], answer)
         return self._with_entries(replies)
+
+    def answer(self, query: Query, embedding: Embeddings, question: Question) -> Reply:
+        """Answer for one embedded photo, with its hits verified.
+
+        Raises:
+            OptionError: if the question names what is not there.
+        """
+        (answer,) = self._locator.answers(
+            embedding[None], k=question.k, among=question.among, features=[query.features], verify=question.verify
+        )
+        (reply,) = self._with_entries([Reply(embedding, answer)])
+        return cast("Reply", reply)
 
     def _with_entries(self, replies: Sequence[Reply | Exception]) -> list[Reply | Exception]:
         answered = [reply.answer for reply in replies if isinstance(reply, Reply) and reply.answer]
@@ -230,13 +241,28 @@ class Desk:
             PlacewiseError: if that cannot be used; then it goes on as it was.
         """
         with self._refreshing:
-            changed = self._reopen() if _file_number(self.file.path) != self._number else self._locator.refresh()
+            changed = self._reopen() if _identity(self.file.path) != self._opened else self._locator.refresh()
             self.caution = self._locator.caution
         return changed
 
     def _reopen(self) -> bool:
-        """Take the file that has come to the gallery's path. Threads may still read the one before: it stays open."""
-        number, file = _file_number(self.file.path), GalleryFile.open(self.file.path)
+        """Take the file that has come to the gallery's path. Threads may still read the one before: it stays open.
+
+        Not if it was moved onto the file that is open while SQLite keeps a log beside that: the log goes by the name,
+        and would be taken for the new file's. Where the path is a link to another file now, each has a log of its own.
+
+        Raises:
+            GalleryError: then, and if it cannot be used.
+        """
+        opened = _identity(self.file.path)
+        if opened[0] == self._opened[0] and (self._writer or _has_log(opened[0])):
+            message = (
+                f"gallery {self.file.path} must not be replaced while it is written to, got another file under its "
+                f"name; stop the service, remove {opened[0]}-wal and -shm and start it again, or serve a link and "
+                f"point that to the new file"
+            )
+            raise GalleryError(message)
+        file = GalleryFile.open(self.file.path)
         try:
             locator = Locator(file, self.embedder)
         except BaseException:
@@ -245,7 +271,7 @@ class Desk:
         for old in self._replaced:
             old.close()
         self._replaced = [self.file]
-        self.file, self._locator, self._number = file, locator, number
+        self.file, self._locator, self._opened = file, locator, opened
         return True
 
     # ---- writing ----------------------------------------------------------------------------------------------------
@@ -274,13 +300,14 @@ class Desk:
 
     def _own(self) -> GalleryFile:
         """The connection that writes, to the file that is at the gallery's path now."""
-        number = _file_number(self.file.path)
-        if self._writer and self._writer[0] != number:
+        if _identity(self.file.path) != self._opened:
+            self.refresh()
+        if self._writer and self._writer[0] != self._opened:
             self._writer[1].close()
             self._writer = None
         if self._writer is None:
             file = GalleryFile.open(self.file.path)
-            self._writer = (number, file)
+            self._writer = (self._opened, file)
             file.check_model(self.embedder.card)
         return self._writer[1]
 
@@ -293,9 +320,16 @@ class Desk:
                 self._writer[1].close()
 
 
-def _file_number(path: Path) -> int:
-    """What tells a file from another one that takes its place; 0 where there is none at the moment."""
+def _identity(path: Path) -> tuple[str, int]:
+    """What a path leads to, links followed, and what tells that file from another under its name; 0 without one."""
+    real = path.resolve()
     try:
-        return path.stat().st_ino
+        return str(real), real.stat().st_ino
     except OSError:
-        return 0
+        return str(real), 0
+
+
+def _has_log(path: str) -> bool:
+    """Whether SQLite keeps changes beside a file."""
+    log = Path(f"{path}-wal")
+    return log.exists() and log.stat().st_size > 0

@@ -139,11 +139,12 @@ class KeyRing:
         """Read the file again if it has changed; returns whether it has.
 
         Raises:
-            OptionError: if it cannot be read any more; then the keys stay as they were.
+            OptionError: if it cannot be read any more; then no key is accepted until it can.
         """
         stamp = self._state()
         if self._path is None or stamp == self._stamp:
             return False
+        self._keys = ()  # of a file that is away or damaged nobody knows whom it has revoked
         self._keys, self._stamp = read_keys(self._path), stamp
         return True
 

@@ -34,6 +34,7 @@ from placewise.service.shown_gallery import shown_calibration, shown_gallery
 _IMAGE = {"type": "string", "contentMediaType": "image/*", "format": "binary"}
 _LABELS = ("name", "place", "lat", "lon", "heading")
 _MAX_ID = 2**63 - 1
+_MOST_VERIFIED = 200  # of one request: a second of one core
 
 Number = Annotated[int, Path(ge=1, le=_MAX_ID, description="A photo's id.")]
 
@@ -122,9 +123,10 @@ async def locate(
     """KNOWN with a place, or UNKNOWN, for each photo. What cannot be read is named beside the answers to the others."""
     question = query.question()
     service.photos.check(1)
-    body = await read_body(request, service.settings, service.memory)
-    with service.photos.holding(len(body.photos)):
-        outcomes = await asyncio.gather(*(_answer(service, name, data, question) for name, data in body.photos))
+    async with read_body(request, service.settings, service.memory) as body:
+        _check_verified(len(body.photos), service.desk.verified if query.verify is None else query.verify)
+        with service.photos.holding(len(body.photos)):
+            outcomes = await asyncio.gather(*(_answer(service, name, data, question) for name, data in body.photos))
     answers = [outcome for outcome in outcomes if isinstance(outcome, AnswerDocument)]
     failures = [
         FailureDocument(query=name, kind=outcome.kind, reason=str(outcome))
@@ -207,9 +209,10 @@ def thumbnail(request: Request, service: Service, _: Reader, number: Number) -> 
 async def match(request: Request, service: Service, _: Reader, number: Number) -> MatchDocument:
     """Whether geometry says that both show the same, and the points that it says it by."""
     service.photos.check(1)
-    data = _one(await read_body(request, service.settings, service.memory))
-    with service.photos.holding(1):
-        matched = await service.match(number, data)
+    async with read_body(request, service.settings, service.memory) as body:
+        data = _one(body)
+        with service.photos.holding(1):
+            matched = await service.match(number, data)
     if matched is None:
         raise _unknown(number)
     return MatchDocument.of(matched)
@@ -234,12 +237,13 @@ async def match(request: Request, service: Service, _: Reader, number: Number) -
 async def add(request: Request, response: Response, service: Service, _: Writer) -> PhotoDocument:
     """Its embedding, labels and a thumbnail are kept; the original is not. The answer comes when it is on the disk."""
     service.photos.check(1)
-    body = await read_body(request, service.settings, service.memory, fields=_LABELS)
-    position, data = _position(body.fields), _one(body)
-    with service.photos.holding(1):
-        _query, reply = await service.reply(data, None)
-        upload = await service.decode(service.desk.upload, data)
-        named = upload.photo(name=body.fields.get("name", ""), place=body.fields.get("place", ""), position=position)
+    async with read_body(request, service.settings, service.memory, fields=_LABELS) as body:
+        position, data = _position(body.fields), _one(body)
+        with service.photos.holding(1):
+            _query, reply = await service.reply(data, None)
+            upload = await service.decode(service.desk.upload, data)
+        name, place = body.fields.get("name", ""), body.fields.get("place", "")
+        named = upload.photo(name=name, place=place, position=position)
         added, is_new = await service.write(partial(service.desk.add, named, upload, reply.embedding))
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/photos/{added.id}"
@@ -275,7 +279,7 @@ async def healthz() -> StateDocument:
 @health.get("/readyz", summary="Can it answer?", responses={503: described(503)[503]})
 async def readyz(service: Service) -> StateDocument:
     """Whether the gallery can be read."""
-    if service.trouble:
+    if "gallery" in service.troubles:
         message = "the gallery cannot be read; the log of the service says why"
         raise busy(message, kind="gallery")
     return StateDocument(status="ready")
@@ -290,6 +294,15 @@ async def readyz(service: Service) -> StateDocument:
 def metrics(service: Service, _: Reader) -> Response:
     """In Prometheus's text format."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _check_verified(photos: int, hits: int) -> None:
+    if photos * hits > _MOST_VERIFIED:
+        message = (
+            f"a request must verify at most {_MOST_VERIFIED} hits, got {photos} photos with {hits} each; "
+            f"send fewer photos at a time, or a lower verify"
+        )
+        raise Problem(422, "too_many", message)
 
 
 def _one(body: Body) -> bytes:

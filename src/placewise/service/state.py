@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from placewise.service.desk import Desk, Match, Query, Question, Reply
     from placewise.service.settings import Settings
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 _BODIES_BYTES = 256 * 10**6
-"""What the bodies of all requests may take of memory while they arrive and wait."""
+"""What the bodies of all requests may take of memory until they are answered."""
 
 
 class State:
@@ -56,31 +57,32 @@ class State:
         self._decoders = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._follower = ThreadPoolExecutor(1, thread_name_prefix="follow")
-        self.trouble = ""
+        self.troubles: dict[str, str] = {}
+        self.followed = {"gallery": self._follow_gallery, "keys": self._follow_keys}
 
-    async def decode(self, work: Callable[[bytes], T], data: bytes) -> T:
-        """Do something with a photo's bytes, in as many threads as there are cores."""
+    async def decode(self, work: Callable[[A], T], data: A) -> T:
+        """Do something with a photo, in as many threads as there are cores."""
         return await asyncio.get_running_loop().run_in_executor(self._decoders, work, data)
 
     async def write(self, work: Callable[[], T]) -> T:
         """Change the gallery, one after the other. What has begun is finished even if nobody waits for it."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
-    async def follow(self) -> None:
-        """Take in what other processes have written to the gallery and to the keys.
-
-        Raises:
-            PlacewiseError: if it cannot be taken in; then everything stays as it was.
-        """
-        loop = asyncio.get_running_loop()
-        if await loop.run_in_executor(self._follower, self.desk.refresh):
+    async def _follow_gallery(self) -> None:
+        """Take in what other processes have written to the gallery; what cannot be taken in changes nothing."""
+        if await asyncio.get_running_loop().run_in_executor(self._follower, self.desk.refresh):
             self.metrics.reloads.inc()
             logs.events.info("the gallery has changed and was taken in")
-        if await loop.run_in_executor(self._follower, self.keys.renew):
+
+    async def _follow_keys(self) -> None:
+        """Likewise to the keys, of which none is accepted while they cannot be read."""
+        if await asyncio.get_running_loop().run_in_executor(self._follower, self.keys.renew):
             logs.events.info("the keys have changed and were taken in")
 
     async def reply(self, data: bytes, question: Question | None) -> tuple[Query, Reply]:
         """Decode a photo, embed it together with others that came at the same time, and answer.
+
+        To verify hits takes longer than to embed: that is done beside the batches, so that nobody else waits for it.
 
         Raises:
             Problem: 503, if that takes too long.
@@ -88,7 +90,11 @@ class State:
         """
         async with self._in_time():
             query = await self.decode(partial(self.desk.read, question=question), data)
-            return query, await self._batcher.ask((query, question))
+            beside = question if query.features else None
+            reply = await self._batcher.ask((query, None if beside else question))
+            if beside:
+                reply = await self.decode(partial(self.desk.answer, query, reply.embedding), beside)
+            return query, reply
 
     async def match(self, number: int, data: bytes) -> Match | None:
         """What geometry says of a photo and one of the gallery's; see `Desk.match`.
