@@ -353,6 +353,17 @@ def test_a_link_may_be_pointed_to_another_gallery(
     for file, photos in ((first, 13), (tmp_path / "second.gallery", 2)):
         with GalleryFile.open(file) as gallery:
             assert (len(gallery), gallery.store.faults()) == (photos, [])
+    third = tmp_path / "third.gallery"
+    with GalleryFile.open_for(third, tiny_model.card) as new:
+        new.upsert([Photo(PurePosixPath("third.png"), "gallery", "third")], row)
+    before = third.read_bytes()
+    third.rename(first)  # under a name that was written to
+    (tmp_path / "link").symlink_to(first.name)
+    (tmp_path / "link").rename(path)
+    while httpx.get(f"{url}/readyz").status_code == 200 and time.monotonic() < deadline + 10:
+        time.sleep(0.02)
+    assert problem(httpx.get(f"{url}/readyz")) == (503, "gallery")
+    assert first.read_bytes() == before
 
 
 def test_a_gallery_that_becomes_unreadable_makes_it_unready(served: Callable[..., str], tmp_path: Path) -> None:

@@ -167,9 +167,19 @@ def test_a_revoked_key_is_refused_by_the_running_service(
 
     assert CLIENT.get(f"{url}/v1/gallery", headers=bearer(read)).status_code == 401
     assert CLIENT.get(f"{url}/v1/gallery", headers=bearer(new)).status_code == 200
+    kept = path.read_text(encoding="utf-8")
     path.write_text("damaged", encoding="utf-8")
     assert status_by(url, new, 401) == 401
     assert CLIENT.get(f"{url}/readyz").status_code == 200  # the gallery can be read
+    away = path.with_name("away")
+    path.rename(away)
+    assert status_by(url, new, 401) == 401
+    path.write_text(kept, encoding="utf-8")
+    assert status_by(url, new, 200) == 200
+    path.rename(away)
+    assert status_by(url, new, 401) == 401
+    away.rename(path)  # the very same file
+    assert status_by(url, new, 200) == 200
     path.unlink()
     newest = new_key(path, name="third", scope="read")
     assert status_by(url, newest, 200) == 200
@@ -200,6 +210,16 @@ def test_keys_are_followed_while_the_gallery_is_away(
     assert status_by(url, read, 401) == 401
     assert CLIENT.get(f"{url}/readyz").status_code == 503
     (tmp_path / "away").rename(gallery)
+
+
+def test_who_tries_keys_waits(served: Callable[..., str], keys: tuple[Path, str, str]) -> None:
+    """Wrong keys are counted by the address that they come from; a right one from there is not."""
+    path, read, _ = keys
+    url = served(keys=path, rate_per_s=0.5)
+    tried = [CLIENT.get(f"{url}/v1/gallery", headers=bearer("pw_wrong")).status_code for _ in range(3)]
+
+    assert tried == [401, 429, 429]
+    assert CLIENT.get(f"{url}/v1/gallery", headers=bearer(read)).status_code == 200
 
 
 def test_those_without_a_key_wait_too_beyond_this_machine(served: Callable[..., str]) -> None:

@@ -153,6 +153,10 @@ class Locator:
         """
         return any(self._steps(hits))
 
+    def verifications(self, hits: int | None = None) -> int:
+        """How many hits of a query are verified: to show them, and to decide where that is by other ones."""
+        return sum(step.hits for step in set(self._steps(hits)) if step)
+
     def _steps(self, hits: int | None) -> tuple[Verify | None, Verify | None]:
         """How hits to show are verified, and hits to decide by: a calibration is of the gallery's own ranking."""
         shown = self._verify if hits is None else self._step_of(hits)

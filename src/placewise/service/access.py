@@ -52,7 +52,7 @@ async def reader(
     if caller.name:
         service.rates.count(caller.name)
     elif not service.settings.is_loopback:
-        service.rates.count(f" {request.client.host if request.client else ''}")  # no key's name begins so
+        service.rates.count(_address(request))
     return caller
 
 
@@ -60,6 +60,7 @@ def _caller(request: Request, service: State, credentials: HTTPAuthorizationCred
     if credentials is not None:
         key = service.keys.find(credentials.credentials)
         if key is None:
+            service.rates.count(_address(request))
             message = "a key must be one that the service knows, got another; ask who runs it for one"
             raise _unauthorised(message)
         return Caller(key.name, key.scope)
@@ -68,6 +69,11 @@ def _caller(request: Request, service: State, credentials: HTTPAuthorizationCred
         raise _unauthorised(message)
     _refuse_other_sites(request, service)
     return Caller("", service.settings.anyone)
+
+
+def _address(request: Request) -> str:
+    """Whence a request comes, told from the names of keys."""
+    return f" {request.client.host if request.client else ''}"
 
 
 def _unauthorised(detail: str) -> Problem:

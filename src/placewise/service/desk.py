@@ -119,6 +119,8 @@ class Desk:
         self._writer: tuple[tuple[str, int], GalleryFile] | None = None
         self._writing, self._refreshing = threading.Lock(), threading.Lock()
         self._opened = _identity(file.path)
+        self._held = dict([self._opened])
+        self._written: set[str] = set()
         self._replaced: list[GalleryFile] = []
 
     @classmethod
@@ -143,6 +145,10 @@ class Desk:
         size = self._size(data)
         verified = question is not None and self._locator.verifies(question.verify)
         return Query(self.embedder.read(data), size, features_of(data) if verified else None)
+
+    def verifications(self, hits: int | None) -> int:
+        """How many hits of a photo are verified; see `Locator.verifications`."""
+        return self._locator.verifications(hits)
 
     @property
     def verified(self) -> int:
@@ -255,11 +261,12 @@ class Desk:
             GalleryError: then, and if it cannot be used.
         """
         opened = _identity(self.file.path)
-        if opened[0] == self._opened[0] and (self._writer or _has_log(opened[0])):
+        path, number = opened
+        if self._held.get(path, number) != number and (path in self._written or _has_log(path)):
             message = (
                 f"gallery {self.file.path} must not be replaced while it is written to, got another file under its "
-                f"name; stop the service, remove {opened[0]}-wal and -shm and start it again, or serve a link and "
-                f"point that to the new file"
+                f"name; stop the service, start it again, and next time serve a link and point that "
+                f"to a file of another name"
             )
             raise GalleryError(message)
         file = GalleryFile.open(self.file.path)
@@ -272,6 +279,7 @@ class Desk:
             old.close()
         self._replaced = [self.file]
         self.file, self._locator, self._opened = file, locator, opened
+        self._held[path] = number
         return True
 
     # ---- writing ----------------------------------------------------------------------------------------------------
@@ -308,6 +316,7 @@ class Desk:
         if self._writer is None:
             file = GalleryFile.open(self.file.path)
             self._writer = (self._opened, file)
+            self._written.add(self._opened[0])
             file.check_model(self.embedder.card)
         return self._writer[1]
 

@@ -114,6 +114,10 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+_UNREAD = (0, 0, 0)
+"""The state of no file."""
+
+
 class KeyRing:
     """The keys that are accepted; without a file, none."""
 
@@ -144,7 +148,7 @@ class KeyRing:
         stamp = self._state()
         if self._path is None or stamp == self._stamp:
             return False
-        self._keys = ()  # of a file that is away or damaged nobody knows whom it has revoked
+        self._keys, self._stamp = (), _UNREAD  # while it is away or damaged nobody knows whom it has revoked
         self._keys, self._stamp = read_keys(self._path), stamp
         return True
 

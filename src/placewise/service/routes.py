@@ -124,7 +124,7 @@ async def locate(
     question = query.question()
     service.photos.check(1)
     async with read_body(request, service.settings, service.memory) as body:
-        _check_verified(len(body.photos), service.desk.verified if query.verify is None else query.verify)
+        _check_verified(service, len(body.photos), query.verify)
         with service.photos.holding(len(body.photos)):
             outcomes = await asyncio.gather(*(_answer(service, name, data, question) for name, data in body.photos))
     answers = [outcome for outcome in outcomes if isinstance(outcome, AnswerDocument)]
@@ -296,10 +296,12 @@ def metrics(service: Service, _: Reader) -> Response:
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _check_verified(photos: int, hits: int) -> None:
-    if photos * hits > _MOST_VERIFIED:
+def _check_verified(service: Service, photos: int, verify: int | None) -> None:
+    most = max(_MOST_VERIFIED, service.settings.max_images * service.desk.verified)
+    hits = service.desk.verifications(verify)
+    if photos * hits > most:
         message = (
-            f"a request must verify at most {_MOST_VERIFIED} hits, got {photos} photos with {hits} each; "
+            f"a request must verify at most {most} hits, got {photos} photos with {hits} each; "
             f"send fewer photos at a time, or a lower verify"
         )
         raise Problem(422, "too_many", message)
