@@ -198,6 +198,20 @@ def test_the_exam_sees_what_a_query_will_see() -> None:
         assert exam.open_set.evidence[question, 0] == pytest.approx(best, abs=2e-6)
 
 
+def test_strangers_to_a_small_gallery_are_centred_as_queries_are() -> None:
+    """Where the other places alone would be too few photos for a mean, the exam still takes one away."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(10), 2)
+    rows = _unit(rng.normal(size=48) / 7 + (rng.normal(size=(10, 48))[codes] + rng.normal(size=(20, 48)) / 2) / 10)
+    stack, all_rows = Stack((Centre(),)), np.arange(20)
+    away = codes[:, None] == codes
+    told = SelfTaught(stack, rows, codes, codes).similarities(all_rows, away, strangers=True)
+    plain = SelfTaught(Stack(), rows, codes, codes).similarities(all_rows, away, strangers=True)
+
+    assert learn(stack, rows, codes).notes == ()
+    assert told.max(axis=1).mean() < plain.max(axis=1).mean() - 0.2
+
+
 @pytest.fixture
 def ranked(tmp_path: Path, tiny_model: Embedder) -> Path:
     """A gallery of 60 photos that ranks by centre and place."""
@@ -313,6 +327,34 @@ def test_a_calibrated_gallery_judges_by_the_similarities_of_its_stack(ranked: Pa
     assert calibration.tau == pytest.approx(wanted.tau)
     with Gallery.open(ranked, embedder=tiny_model) as gallery:
         assert "has changed since it was calibrated" in gallery.staleness
+
+
+def test_a_calibration_decides_only_for_the_ranking_that_it_is_of(ranked: Path, tiny_model: Embedder) -> None:
+    """Ranked otherwise, a fixed tau decides and that is said; ranked as before, the calibration decides again."""
+    with Gallery.open(ranked, embedder=tiny_model) as gallery:
+        gallery.calibrate()
+    queries = town(5, seed=9)[0]
+    with GalleryFile.open(ranked) as gallery:
+        own, stack = Locator(gallery, tiny_model).answers(queries), gallery.ranking
+        gallery.put_ranking(Stack().to_json(), preset="fast")
+        other = Locator(gallery, tiny_model)
+        answers = other.answers(queries)
+
+        assert {answer.tau for answer in answers} == {0.5}
+        assert "not calibrated" in other.caution
+        assert stack is not None
+        gallery.put_ranking(stack, preset="balanced")
+        assert [answer.tau for answer in Locator(gallery, tiny_model).answers(queries)] == [one.tau for one in own]
+
+
+def test_an_approximate_search_of_nothing_finds_nothing(tmp_path: Path, tiny_model: Embedder) -> None:
+    """A gallery without photos answers UNKNOWN whatever it ranks by and however it is searched."""
+    with GalleryFile.open_for(tmp_path / "empty.gallery", tiny_model.card) as gallery:
+        gallery.put_ranking(Stack((Centre(0.7), Place(0.5))).to_json(), preset="balanced")
+        build_ann(gallery)
+        answers = Locator(gallery, tiny_model, searcher="ann").answers(town(2)[0])
+
+    assert [(answer.known, answer.hits) for answer in answers] == [(False, ()), (False, ())]
 
 
 def test_a_gallery_with_a_damaged_ranking_is_refused(ranked: Path, tiny_model: Embedder) -> None:

@@ -287,7 +287,9 @@ def ablation_json(ablation: Ablation) -> dict[str, object]:
             "ranking": row.ranking,
             **{name: None if math.isnan(value) else value for name, value in row.metrics.items()},
             "against": row.against or None,
-            "gains": {name: list(limits) for name, limits in row.gains.items()},
+            "gains": {
+                name: [None if math.isnan(limit) else limit for limit in limits] for name, limits in row.gains.items()
+            },
             "ms_per_query": row.ms_per_query,
             "bytes_per_photo": row.bytes_per_photo,
             "notes": list(row.notes),

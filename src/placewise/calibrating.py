@@ -105,7 +105,7 @@ def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranke
         message = f"tau must be a number, None or 'calibrated', got {tau!r}"
         raise OptionError(message)
     calibration = read_calibration(gallery) if tau == "calibrated" else None
-    if calibration is None:
+    if calibration is None or not decides(gallery):
         return SimilarityRule(DEFAULT_TAU if isinstance(tau, str) else tau), np.full(len(table), -1)
     codes = table.places_by(calibration.unit).codes
     ids, cohort = ranker.vectors(np.array(calibration.cohort, dtype=np.int64))
@@ -250,13 +250,28 @@ def _labelled_exam(  # what an exam is made of
 
 def _kept(gallery: GalleryFile, calibration: Calibration, revision: str, *, basis: str) -> Calibration:
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    calibration = dataclasses.replace(calibration, basis=basis, revision=revision, made=made)
+    ranking = read_stack(gallery).to_json()
+    calibration = dataclasses.replace(calibration, basis=basis, revision=revision, made=made, ranking=ranking)
     gallery.put_calibration(calibration_to_json(calibration))
     return calibration
 
 
+def ranks_otherwise(gallery: GalleryFile, calibration: Calibration) -> bool:
+    """Whether a gallery ranks otherwise than when it was calibrated: then tau is of other similarities."""
+    return calibration.ranking not in {None, read_stack(gallery).to_json()}
+
+
+def decides(gallery: GalleryFile) -> bool:
+    """Whether a gallery holds a calibration that decides."""
+    calibration = read_calibration(gallery)
+    return calibration is not None and not ranks_otherwise(gallery, calibration)
+
+
 def staleness(gallery: GalleryFile, calibration: Calibration) -> str:
     """What has happened to a gallery since it was calibrated, in words; empty if nothing has."""
+    if ranks_otherwise(gallery, calibration):
+        what = "it ranks otherwise, so that a fixed tau decides"
+        return f"the gallery has changed since it was calibrated: {what}; run 'placewise calibrate' again"
     if gallery.revision == calibration.revision:
         return ""
     changes = gallery.changes_since(calibration.revision)

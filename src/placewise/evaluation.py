@@ -307,7 +307,7 @@ def _outcomes_json(outcomes: Outcomes) -> list[dict[str, object]]:
 def calibration_json(calibration: Calibration) -> dict[str, object]:
     """A calibration as the command line and the service show it: all but the numbers of its model."""
     document = json.loads(calibration_to_json(calibration))
-    del document["confidence"], document["cohort"]
+    del document["confidence"], document["cohort"], document["ranking"]
     return {**document, "promise": calibration.promise, "notes": list(calibration.notes)}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placewise import images, rank
-from placewise.calibrating import read_stack, rule_for, staleness
+from placewise.calibrating import decides, read_stack, rule_for, staleness
 from placewise.checking import CheckedHits, check_all, features_of
 from placewise.core import FileState, Neighbors, Photo, Source
 from placewise.embed import Seen, embed_photos
@@ -80,7 +80,7 @@ class Locator:
         with self._gallery.reading():
             table, text = self._gallery.table(), self._gallery.ranking
             stack = read_stack(self._gallery)
-            fixed = self._tau is not None and (self._tau != "calibrated" or self._gallery.calibration is None)
+            fixed = self._tau is not None and (self._tau != "calibrated" or not decides(self._gallery))
             ranker = open_ranker(self._gallery, table, stack, self._kind, plain=fixed)
             decision = self._decision(table, ranker)
             self._ranker, self._ranking = ranker, text

@@ -107,6 +107,7 @@ class Calibration:
         revision: of the gallery that was calibrated.
         made: when, in UTC, ISO 8601.
         method: how the confidence was to be found; see `Aim`.
+        ranking: how the gallery ranked, as it keeps that; None where nobody wrote it down.
     """
 
     false_accept_rate: float
@@ -135,6 +136,7 @@ class Calibration:
     revision: str = ""
     made: str = ""
     method: Method = "auto"
+    ranking: str | None = None
 
     @property
     def aim(self) -> Aim:

@@ -33,7 +33,7 @@ def calibration_from_json(text: str) -> Calibration:
         CalibrationError: if it is none, or a value cannot be.
     """
     try:
-        fields = {"method": "auto", **json.loads(text)}  # what the first versions did not say
+        fields = {"method": "auto", "ranking": None, **json.loads(text)}  # what the first versions did not say
         wanted = {field.name for field in dataclasses.fields(Calibration)}
         if fields.keys() != wanted:
             raise ValueError(fields.keys() ^ wanted)
@@ -125,6 +125,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "interval": _each(_number, 2),
     "unit": _unit,
     "method": _method,
+    "ranking": _optional(_text),
     "choices": _each(_choice),
     "confusions": _each(_confusion),
     "cohort": _each(_count),

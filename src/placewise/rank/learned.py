@@ -153,7 +153,9 @@ class SelfTaught:
         """What is learned where the mean and the directions are of the other folds' photos."""
         if self._last is None or self._last[0] != fold:
             others = self._embeddings[self._folds != fold]
-            linear = learn_linear(self._stack, sample(others))
+            linear = self._whole.linear
+            if len(others):  # the same steps as for a query, though these photos alone might be too few for one
+                linear = learn_linear(self._stack, sample(others), count=len(sample_rows(len(self._embeddings))))
             self._last = fold, learn(self._stack, self._embeddings, self._codes, linear=linear)
         return self._last[1]
 
@@ -229,11 +231,14 @@ def sample_rows(count: int) -> Rows:
 _NONE: Rows = np.empty(0, dtype=np.int64)
 
 
-def learn_linear(stack: Stack, embeddings: Embeddings) -> Linear:
-    """Learn the steps that are done to queries and gallery alike from some of a gallery's photos, ``(n, dim)``."""
+def learn_linear(stack: Stack, embeddings: Embeddings, *, count: int | None = None) -> Linear:
+    """Learn the steps that are done to queries and gallery alike from some of a gallery's photos, ``(n, dim)``.
+
+    ``count`` is the number of photos that decides which steps are left out; n if None.
+    """
     centre, whiten = stack.step(Centre), stack.step(Whiten)
     notes: list[str] = []
-    count, dim = embeddings.shape
+    count, dim = len(embeddings) if count is None else count, embeddings.shape[1]
     mean = axes = None
     if centre and not _left_out("centre", _no_centre(count), notes):
         mean = (centre.share * embeddings.mean(axis=0, dtype=np.float64)).astype(np.float32)

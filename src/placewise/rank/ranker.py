@@ -188,8 +188,8 @@ class _Proposed:
         answers = [self._ranked(row, query, k) for row, query in zip(proposed, asked.vectors, strict=True)]
         # Photos may vanish while a batch is answered; the rows must be of one length.
         width = min((len(ids) for ids, _ in answers), default=0)
-        ids = np.array([ids[:width] for ids, _ in answers], dtype=np.int64).reshape(-1, width)
-        similarities = np.array([near[:width] for _, near in answers], dtype=np.float32).reshape(-1, width)
+        ids = np.array([ids[:width] for ids, _ in answers], dtype=np.int64).reshape(len(answers), width)
+        similarities = np.array([near[:width] for _, near in answers], dtype=np.float32).reshape(len(answers), width)
         return Neighbors(ids, similarities)
 
     def _ranked(
