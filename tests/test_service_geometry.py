@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from PIL import Image as PillowImage
 from tests.conftest import TinyModel
 
 from placewise.gallery import Gallery
@@ -79,6 +80,20 @@ def test_a_photo_beside_one_of_the_gallery(serve: Callable[..., str], textures: 
     assert shifts[len(shifts) // 2] == pytest.approx(44, abs=0.5)
     assert other["accepted"] is False
     assert other["significance"] < same["significance"]
+
+
+def test_a_photo_without_texture_is_verified_too(
+    serve: Callable[..., str], tmp_path: Path, tiny_model: TinyModel
+) -> None:
+    """It has no keypoints, so nothing agrees with it: that is what geometry says, as in the library."""
+    url, photo = serve(Stack((Place(0.3), Verify(5)))), tmp_path / "plain.png"
+    PillowImage.new("RGB", (256, 192), (200, 30, 60)).save(photo)
+    (answer,) = post(f"{url}/v1/locate", photo).json()["answers"]
+    with GalleryFile.open(tmp_path / "served.gallery") as file:
+        expected = Locator(file, tiny_model).locate(photo)
+
+    assert [hit["inliers"] for hit in answer["hits"]] == [hit.inliers for hit in expected.hits] == [0] * 5
+    assert answer["confidence"] == pytest.approx(expected.confidence)
 
 
 def test_a_photo_that_is_added_keeps_features_where_the_gallery_does(serve: Callable[..., str], textures: Path) -> None:

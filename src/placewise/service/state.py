@@ -90,7 +90,7 @@ class State:
         """
         async with self._in_time():
             query = await self.decode(partial(self.desk.read, question=question), data)
-            beside = question if query.features else None
+            beside = None if query.features is None else question  # a photo without texture has features, none of them
             reply = await self._batcher.ask((query, None if beside else question))
             if beside:
                 reply = await self.decode(partial(self.desk.answer, query, reply.embedding), beside)
