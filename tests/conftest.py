@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import struct
 import threading
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,8 @@ from placewise.sources import read_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from playwright.sync_api import Browser
 
 
 @pytest.hookimpl(wrapper=True)
@@ -43,6 +46,18 @@ def photos_root() -> Path:
     if not folder:
         pytest.skip("PLACEWISE_PHOTOS is not set: no real photos on this machine")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    """The system's Chromium, or a visible skip. No longer than a module: its loop would be in others' way."""
+    from playwright.sync_api import sync_playwright
+
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("neither chromium nor google-chrome is installed: no page is looked at")
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=found) as started:
+        yield started
 
 
 class TinyModel:

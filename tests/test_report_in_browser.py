@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
 from tests.conftest import TinyModel
 
 from placewise import doctor
@@ -22,7 +21,7 @@ from placewise.report import write_report
 from placewise.sources import read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -36,16 +35,6 @@ Scheme = Literal["light", "dark"]
 PHONE: ViewportSize = {"width": 390, "height": 844}
 PLOTS = {"Placewise evaluation": 7, "Placewise validate": 3}
 """How many plots there are; a fixed tau has no probability, so no plot of it."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    """The system's Chromium, or a visible skip."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("neither chromium nor google-chrome is installed: the report is not looked at")
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=found) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

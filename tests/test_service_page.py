@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from tests.conftest import TinyModel, texture
 
 from placewise.gallery import Gallery
@@ -18,7 +18,7 @@ from placewise.gallery_file import GalleryFile
 from placewise.service.page_routes import page_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page, Route, ViewportSize
@@ -41,16 +41,6 @@ class Photos(NamedTuple):
     known: Path
     other: Path
     unknown: Path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    """The system's Chromium, or a visible skip."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("neither chromium nor google-chrome is installed: the page is not looked at")
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=found) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranke
         gallery: the gallery.
         ranker: what ranks its photos.
         table: its photos.
-        tau: ``calibrated`` takes `DEFAULT_TAU` where the gallery holds no calibration; a fixed one is compared with the
+        tau: ``calibrated`` takes `DEFAULT_TAU` where no calibration is `deciding`; a fixed one is compared with the
             cosine of embeddings, whatever the gallery ranks by.
 
     Raises:
@@ -104,8 +104,8 @@ def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranke
     if isinstance(tau, str) and tau != "calibrated":
         message = f"tau must be a number, None or 'calibrated', got {tau!r}"
         raise OptionError(message)
-    calibration = read_calibration(gallery) if tau == "calibrated" else None
-    if calibration is None or not decides(gallery):
+    calibration = deciding(gallery) if tau == "calibrated" else None
+    if calibration is None:
         return SimilarityRule(DEFAULT_TAU if isinstance(tau, str) else tau), np.full(len(table), -1)
     codes = table.places_by(calibration.unit).codes
     ids, cohort = ranker.vectors(np.array(calibration.cohort, dtype=np.int64))
@@ -261,10 +261,14 @@ def ranks_otherwise(gallery: GalleryFile, calibration: Calibration) -> bool:
     return calibration.ranking not in {None, read_stack(gallery).to_json()}
 
 
-def decides(gallery: GalleryFile) -> bool:
-    """Whether a gallery holds a calibration that decides."""
+def deciding(gallery: GalleryFile) -> Calibration | None:
+    """The calibration that decides in a gallery: one of the ranking that it has.
+
+    Raises:
+        CalibrationError: if it is damaged.
+    """
     calibration = read_calibration(gallery)
-    return calibration is not None and not ranks_otherwise(gallery, calibration)
+    return None if calibration is None or ranks_otherwise(gallery, calibration) else calibration
 
 
 def staleness(gallery: GalleryFile, calibration: Calibration) -> str:

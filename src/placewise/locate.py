@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placewise import images, rank
-from placewise.calibrating import decides, read_stack, rule_for, staleness
+from placewise.calibrating import deciding, read_stack, rule_for, staleness
 from placewise.checking import CheckedHits, check_all, features_of
 from placewise.core import FileState, Neighbors, Photo, Source
 from placewise.embed import Seen, embed_photos
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from placewise.checking import Checks
-    from placewise.core import Answer, Embedder, Embeddings, Filter, Neighbors, Tau
+    from placewise.core import Answer, Embedder, Embeddings, Filter, Tau
     from placewise.embed import Failure
     from placewise.gallery_file import GalleryFile
     from placewise.openset import Rule, Verdict
@@ -80,7 +80,7 @@ class Locator:
         with self._gallery.reading():
             table, text = self._gallery.table(), self._gallery.ranking
             stack = read_stack(self._gallery)
-            fixed = self._tau is not None and (self._tau != "calibrated" or not decides(self._gallery))
+            fixed = self._tau is not None and (self._tau != "calibrated" or deciding(self._gallery) is None)
             ranker = open_ranker(self._gallery, table, stack, self._kind, plain=fixed)
             decision = self._decision(table, ranker)
             self._ranker, self._ranking = ranker, text

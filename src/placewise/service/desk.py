@@ -340,5 +340,7 @@ def _identity(path: Path) -> tuple[str, int]:
 
 def _has_log(path: str) -> bool:
     """Whether SQLite keeps changes beside a file."""
-    log = Path(f"{path}-wal")
-    return log.exists() and log.stat().st_size > 0
+    try:
+        return Path(f"{path}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
