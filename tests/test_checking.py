@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tests.conftest import embeddings
 
 from placewise.calibrating import calibrate_labelled
-from placewise.checking import NOT_VERIFIED, Examiner, check, features_of
+from placewise.checking import NOT_VERIFIED, Examiner, Found, check, features_of
 from placewise.core import Photo, Source
 from placewise.evaluate import evaluate_source
 from placewise.features import KIND, Features
@@ -143,6 +144,18 @@ def test_geometry_feeds_the_confidence(folder: Path, tiny_model: Embedder) -> No
     assert exam.known.evidence.shape[1] == exam.open_set.evidence.shape[1] == len(EVIDENCE) == 4
     assert exam.known.evidence[:, 3].min() > exam.open_set.evidence[:, 3].max()
     assert calibration_from_json(calibration_to_json(calibration)) == calibration
+
+
+@pytest.mark.parametrize(("hits", "right"), [(10, 0.0), (60, 1.0)])
+def test_the_exam_verifies_as_many_hits_as_a_query(hits: int, right: float) -> None:
+    """What geometry finds of the hits that a query has verified counts, also beyond those that evidence is taken of."""
+    rows = embeddings(30).repeat(2, axis=0) * np.tile([1, -1], 30)[:, None]  # the place's other photo comes last
+    places = Places.of_codes(np.arange(60) // 2, [str(code) for code in range(30)])
+    known = {row: {row ^ 1: Found(True, 50.0, 40)} for row in range(60)}
+    exam = self_exam(rows.astype(np.float32), places, check=Examiner([None] * 60, Verify(hits), known=known))
+
+    assert exam.known.right.mean() == right
+    assert exam.known.evidence[:, 3].max() == pytest.approx(right * np.log1p(50))
 
 
 def test_labelled_queries_are_verified_as_locate_verifies(folder: Path, tmp_path: Path, tiny_model: Embedder) -> None:

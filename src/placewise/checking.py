@@ -182,6 +182,11 @@ class Examiner:
         self._found, self._step, self._islands = found, step, islands
         self._known = {} if known is None else known
 
+    @property
+    def hits(self) -> int:
+        """Of how many hits geometry is verified."""
+        return self._step.hits
+
     def __call__(
         self, row: int, hits: NDArray[np.int64], similarities: NDArray[Any]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

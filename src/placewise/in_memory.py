@@ -135,9 +135,10 @@ class MemoryGallery:
 
     def answer_one(self, embedding: NDArray[np.float32], query: int) -> NDArray[np.int64]:
         """The best rows for one of the queries, ``(dim,)``, as `locate` ranks them: to see how long that takes."""
+        step = self.stack.step(Verify)
         similar = self.learned.matrix @ self.learned.ask(embedding[None])[0]
-        best = np.argsort(-similar, kind="stable")[:HITS]
-        return best[self._check(query, best, similar[best]).order] if self.stack.step(Verify) else best
+        best = np.argsort(-similar, kind="stable")[: max(HITS, step.hits if step else 0)]
+        return best[self._check(query, best, similar[best]).order] if step else best
 
     def _check(self, query: int, hits: NDArray[np.int64], similarities: NDArray[np.float32]) -> Checked:
         """Verify the hits of a query."""

@@ -89,6 +89,10 @@ class Told(Protocol):
 class Check(Protocol):
     """Verifies the geometry of the hits of a photo that asks."""
 
+    @property
+    def hits(self) -> int:
+        """Of how many."""
+
     def __call__(
         self, row: int, hits: NDArray[np.int64], similarities: NDArray[Any]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -200,11 +204,12 @@ def _questions(
 ) -> Questions:
     """Read the answers off similarities in which all that is taken away is -inf."""
     codes, cohort = gallery.places.codes, gallery.cohort
-    kept = min(HITS, similarities.shape[1])
+    kept = min(max(HITS, gallery.check.hits if gallery.check else 0), similarities.shape[1])
     best = np.argpartition(-similarities, kept - 1, axis=1)[:, :kept]
     order = np.argsort(-np.take_along_axis(similarities, best, axis=1), axis=1, kind="stable")
     best = np.take_along_axis(best, order, axis=1)
-    geometry = _checked(gallery.check, similarities, rows, best) if gallery.check else None
+    geometry = _checked(gallery.check, similarities, rows, best)[:, :HITS] if gallery.check else None
+    best = best[:, :HITS]
     evidence, column = evidence_of(
         np.take_along_axis(similarities, best, axis=1), codes[best], similarities[:, cohort], codes[cohort], geometry
     )
