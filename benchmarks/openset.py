@@ -13,18 +13,20 @@ import argparse
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from placewise import metrics
+from placewise.core import Photo
 from placewise.embed import embed_photos
 from placewise.models import load_model
 from placewise.openset import HITS, Aim, CalibratedRule, Calibration, Places, calibrate, self_exam
+from placewise.photo_table import PhotoTable
 from placewise.presets import find_preset
-from placewise.rank import Learned, SelfTaught, Stack, learn
+from placewise.rank import Learned, SelfTaught, Stack, learn, usable
 from placewise.search import ExactSearcher
 from placewise.sources import read_source
 
@@ -48,12 +50,18 @@ class Set:
 
     def learned(self, gallery: NDArray[np.int64]) -> Learned:
         """What a gallery of some of them learns."""
-        return learn(self.stack, self.embeddings[gallery], Places.of_labels(self.places[gallery].tolist()).codes)
+        codes = Places.of_labels(self.places[gallery].tolist()).codes
+        return learn(self.taken(gallery), self.embeddings[gallery], codes)
+
+    def taken(self, gallery: NDArray[np.int64]) -> Stack:
+        """The steps that it takes."""
+        photos = [Photo(PurePosixPath(f"{row}"), "gallery", str(self.places[row])) for row in gallery.tolist()]
+        return usable(self.stack, PhotoTable.of(gallery.tolist(), photos), self.embeddings.shape[1]).stack
 
     def exam(self, gallery: NDArray[np.int64]) -> Exam:
         """How it examines itself."""
         places = Places.of_labels(self.places[gallery].tolist())
-        told = SelfTaught(self.stack, self.embeddings[gallery], places.codes, places.codes)
+        told = SelfTaught(self.taken(gallery), self.embeddings[gallery], places.codes, places.codes)
         return self_exam(self.embeddings[gallery], places, told=told)
 
 

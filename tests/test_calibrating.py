@@ -519,6 +519,23 @@ def test_a_large_gallery_does_not_calibrate_itself_for_a_photo(tmp_path: Path, t
         assert renew_calibration(gallery).done
 
 
+def test_a_photo_with_which_a_step_comes_in_makes_a_gallery_calibrate_itself(
+    tmp_path: Path, tiny_model: TinyModel
+) -> None:
+    """However few have changed: what was learned is of other similarities, and decides nothing."""
+    with GalleryFile.open_for(tmp_path / "g", tiny_model.card) as gallery:
+        gallery.put_ranking(find_preset("balanced").stack.to_json())
+        gallery.upsert(photos_of(150, 1), rows_of(150, 1))
+        without = renew_calibration(gallery).calibration
+        gallery.upsert([Photo(PurePosixPath("new.jpg"), "gallery", "place 3")], rows_of(1, 1, seed=5))
+        with_it = renew_calibration(gallery)
+
+    assert without is not None
+    assert with_it.done
+    assert with_it.calibration is not None
+    assert with_it.calibration.ranking != without.ranking
+
+
 def test_what_cannot_calibrate_itself_says_why_and_what_decides(tmp_path: Path, tiny_model: TinyModel) -> None:
     """Few places, no places: one line each, and the fixed tau; a damaged calibration is replaced."""
     until = "; until then tau 0.50 on the plain similarity decides, which promises nothing"

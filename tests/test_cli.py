@@ -249,6 +249,26 @@ def test_steps_that_are_left_out_are_said(tiny_dataset: Path, tmp_path: Path) ->
         assert f"note: {note}\n" in done.stderr
 
 
+def test_what_a_preset_cannot_do_is_said_once_by_index_and_locate(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Without frames `island` is left out, without local features `verify`, too: each is said, however many photos."""
+    query = tiny_dataset.parent / "p0" / "3.png"
+    few = "step centre is left out: it needs 20 photos or more, got 12"
+    places = "step island is left out: photos have places, which vote in the stead of frames"
+    none = ("verify is left out: the gallery holds no local features", "island is left out: no geometry is verified")
+    for name, options, notes in (
+        ("with", (), [few, places]),
+        ("without", ("--no-features",), [few, *(f"step {note}" for note in none)]),
+    ):
+        gallery = tmp_path / name
+        indexed = placewise("index", tiny_dataset, "--gallery", gallery, "--preset", "accurate", *options, "--json")
+        located = placewise("locate", query, query, "--gallery", gallery, "--json")
+
+        assert json.loads(indexed.stdout)["notes"] == notes
+        assert [answer["notes"] for answer in json.loads(located.stdout)] == [notes, notes]
+        assert [line for line in indexed.stderr.splitlines() if "left out" in line] == [f"note: {one}" for one in notes]
+        assert [line for line in located.stderr.splitlines() if "left out" in line] == [f"note: {one}" for one in notes]
+
+
 def test_evaluate_takes_a_rate_or_a_tau(tiny_dataset: Path) -> None:
     """By default the gallery calibrates itself; --tau is the rule of the original design."""
     own = json.loads(placewise("evaluate", tiny_dataset, "--no-cache", "--false-accept-rate", 0.2, "--json").stdout)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from placewise.calibrating import calibrate_gallery, staleness
 from placewise.core import Embedder, Embeddings, Photo
 from placewise.errors import GalleryError, OptionError
 from placewise.gallery import Gallery
@@ -18,21 +19,24 @@ from placewise.locate import Locator
 from placewise.models import MODELS, Look
 from placewise.models.looks import card_with_look
 from placewise.openset import Places, calibrate, self_exam
+from placewise.photo_table import PhotoTable
 from placewise.presets import PRESETS, find_preset, look_for
 from placewise.rank import (
     NO_STACK,
     Augment,
     Centre,
     Expand,
+    Island,
     Place,
     SelfTaught,
     Stack,
     Verify,
     Whiten,
     learn,
-    left_out,
     stack_from_json,
+    usable,
 )
+from placewise.search import sidecar
 from placewise.search.sidecar import build_ann
 
 STACKS = (
@@ -122,34 +126,66 @@ def test_no_stack_is_the_plain_cosine() -> None:
 
     assert np.array_equal(learned.matrix, rows)
     assert np.array_equal(learned.ask(rows), rows)
-    assert learned.notes == ()
 
 
-def test_a_step_is_left_out_with_a_reason_where_the_gallery_teaches_too_little() -> None:
-    """A gallery that is too small, or in which no place has two photos, leaves steps out and says so."""
-    rows, _ = town(12)
-    stack = Stack((Centre(), Whiten(), Augment(), Place(), Expand()))
-    learned = learn(stack, rows, np.arange(12))
-
-    assert np.array_equal(learned.matrix, rows)
-    assert learned.notes == (
-        "step centre is left out: it needs 20 photos or more, got 12",
-        "step whiten is left out: 48 directions need 96 photos or more, got 12",
-        "step augment is left out: it needs 20 photos or more, got 12",
-        "step place is left out: no place has two photos",
-        "step expand is left out: 3 hits need 20 photos or more, got 12",
-    )
-    assert left_out(stack, 12, 48, np.arange(12)) == learned.notes
-    assert left_out(stack, 120, 48, np.arange(120) // 2) == ()
+def table(codes: NDArray[np.int64]) -> PhotoTable:
+    """Photos of places."""
+    photos = [Photo(PurePosixPath(f"{n}.jpg"), "gallery", f"p{code}") for n, code in enumerate(codes.tolist())]
+    return PhotoTable.of(range(len(photos)), photos)
 
 
-def test_photos_that_ask_their_own_gallery_are_in_nobody_elses_vector() -> None:
-    """Where a sequence asks its own past, steps that mix photos are left out."""
-    rows, codes = town()
-    learned = learn(Stack((Augment(), Place(), Expand())), rows, codes, asks_itself=True)
+EVERYTHING = Stack((Centre(), Whiten(), Augment(), Place(), Expand(), Verify(), Island()))
+MIXED = "the photos that ask are in the gallery and would be part of their own answers"
 
-    assert np.array_equal(learned.matrix, rows)
-    assert len(learned.notes) == 3
+
+@pytest.mark.parametrize(
+    ("codes", "facts", "reasons"),
+    [
+        (
+            np.arange(12),
+            {"features": False},
+            {
+                "centre": "it needs 20 photos or more, got 12",
+                "whiten": "48 directions need 96 photos or more, got 12",
+                "augment": "it needs 20 photos or more, got 12",
+                "place": "no place has two photos",
+                "expand": "3 hits need 20 photos or more, got 12",
+                "verify": "the gallery holds no local features",
+                "island": "no geometry is verified",
+            },
+        ),
+        (np.arange(120) // 2, {}, {"island": "photos have places, which vote in the stead of frames"}),
+        (
+            np.arange(120) // 2,
+            {"approximate": True},
+            {
+                "augment": "the search is approximate",
+                "expand": "the search is approximate",
+                "island": "photos have places, which vote in the stead of frames",
+            },
+        ),
+        (
+            np.arange(120) // 2,
+            {"asks_itself": True},
+            {
+                "augment": MIXED,
+                "place": MIXED,
+                "expand": MIXED,
+                "island": "photos have places, which vote in the stead of frames",
+            },
+        ),
+    ],
+)
+def test_a_step_is_left_out_with_a_reason_where_the_gallery_cannot_take_it(
+    codes: NDArray[np.int64], facts: dict[str, bool], reasons: dict[str, str]
+) -> None:
+    """Too few photos, no place with two, no features, no frames, an index, or photos that ask: each is said."""
+    found = usable(EVERYTHING, table(codes), 48, **facts)
+
+    assert found.left_out == reasons
+    assert found.notes == tuple(f"step {name} is left out: {reason}" for name, reason in reasons.items())
+    assert found.stack.names == tuple(name for name in EVERYTHING.names if name not in reasons)
+    assert usable(found.stack, table(codes), 48, **facts).left_out == {}
 
 
 def test_a_stack_comes_back_from_its_text() -> None:
@@ -208,7 +244,7 @@ def test_strangers_to_a_small_gallery_are_centred_as_queries_are() -> None:
     told = SelfTaught(stack, rows, codes, codes).similarities(all_rows, away, strangers=True)
     plain = SelfTaught(Stack(), rows, codes, codes).similarities(all_rows, away, strangers=True)
 
-    assert learn(stack, rows, codes).notes == ()
+    assert usable(stack, table(codes), 48).left_out == {}
     assert told.max(axis=1).mean() < plain.max(axis=1).mean() - 0.2
 
 
@@ -345,6 +381,58 @@ def test_a_calibration_decides_only_for_the_ranking_that_it_is_of(ranked: Path, 
         assert stack is not None
         gallery.put_ranking(stack, preset="balanced")
         assert [answer.tau for answer in Locator(gallery, tiny_model).answers(queries)] == [one.tau for one in own]
+
+
+def test_a_calibration_is_of_the_steps_that_answer_queries(
+    ranked: Path, tiny_model: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an index answers, the exam leaves out what the index leaves out; elsewhere that calibration is none."""
+    monkeypatch.setattr(sidecar, "ANN_FROM", 60)
+    plain, full = (
+        Stack((Centre(0.7), *more, Place(0.5), *last)) for more, last in (((), ()), ((Augment(4),), (Expand(),)))
+    )
+    queries = town(5, seed=9)[0]
+    with GalleryFile.open(ranked) as gallery:
+        without = calibrate_gallery(gallery)
+        gallery.put_ranking(full.to_json())
+        exactly = calibrate_gallery(gallery)
+        build_ann(gallery)
+        stale, cautious = staleness(gallery, exactly), Locator(gallery, tiny_model)
+        undecided = cautious.answers(queries)
+        made = calibrate_gallery(gallery)
+        own, exact = Locator(gallery, tiny_model), Locator(gallery, tiny_model, searcher="exact")
+        answers, fixed = own.answers(queries), exact.answers(queries)
+        cautions = [one.caution for one in (cautious, exact, own)]
+
+    assert (exactly.ranking, made.ranking, made.tau) == (full.to_json(), plain.to_json(), without.tau)
+    assert exactly.tau != made.tau
+    assert stale.startswith(f"the gallery has changed since it was calibrated: it ranks otherwise, now by {plain}, so")
+    assert cautions[0].startswith(f"the gallery is not calibrated for its ranking by {plain}: tau 0.50 on the")
+    assert cautions[1].startswith(f"the gallery is not calibrated for its ranking by {full}: tau 0.50 on the plain")
+    assert cautions[2] == ""
+    assert own.notes == tuple(f"step {name} is left out: the search is approximate" for name in ("augment", "expand"))
+    assert {answer.tau for answer in answers} == {made.tau}
+    assert {answer.tau for answer in (*fixed, *undecided)} == {0.5}
+
+
+def test_a_gallery_that_grows_into_a_step_takes_it(tmp_path: Path, tiny_model: Embedder) -> None:
+    """An open locator takes a step as soon as there are enough photos, and an earlier calibration no longer decides."""
+    rows, codes = town(40)
+    photos = [Photo(PurePosixPath(f"{n}.jpg"), "gallery", f"p{code}") for n, code in enumerate(codes.tolist())]
+    with GalleryFile.open_for(tmp_path / "small.gallery", tiny_model.card) as gallery:
+        gallery.put_ranking(Stack((Centre(0.7),)).to_json())
+        gallery.upsert(photos[:19], rows[:19])
+        calibrate_gallery(gallery)
+        locator = Locator(gallery, tiny_model)
+        few, before, calm = locator.answers(rows[:1])[0], locator.notes, locator.caution
+        gallery.upsert(photos[19:], rows[19:])
+        locator.refresh()
+        many, caution = locator.answers(rows[:1])[0], locator.caution
+
+    assert (before, calm) == (("step centre is left out: it needs 20 photos or more, got 19",), "")
+    assert (locator.notes, few.tau == 0.5, many.tau) == ((), False, 0.5)
+    assert "not calibrated for its ranking by centre 0.7" in caution
+    assert many.hits[1].similarity < few.hits[1].similarity - 0.05
 
 
 def test_an_approximate_search_of_nothing_finds_nothing(tmp_path: Path, tiny_model: Embedder) -> None:

@@ -190,7 +190,7 @@ class _Bench:
             gains={},
             ms_per_query=self._milliseconds(run, embedder, queries),
             bytes_per_photo=4.0 * held.learned.matrix.shape[1] + (_mean_bytes(verified.gallery) if step else 0),
-            notes=held.learned.notes,
+            notes=held.notes,
         )
 
     def _embedded(self, look: Look, embedder: Embedder) -> tuple[Embedded, Embedded]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from placewise.checking import CheckedHits, Examiner, check_all, features_of_all
 from placewise.embed import embed_photos
-from placewise.errors import CalibrationError, GalleryError, OptionError
+from placewise.errors import CalibrationError, OptionError
 from placewise.features import KIND as FEATURES
 from placewise.features import Features
+from placewise.gallery_ranking import current_ranking, ranking_of
 from placewise.openset import (
     DEFAULT_AIM,
     DEFAULT_TAU,
@@ -33,17 +34,7 @@ from placewise.openset import (
     evidence_of,
     self_exam,
 )
-from placewise.rank import (
-    MOST_VERIFIED,
-    NO_STACK,
-    Ranker,
-    SelfTaught,
-    Stack,
-    Verify,
-    islands_of,
-    learn,
-    stack_from_json,
-)
+from placewise.rank import MOST_VERIFIED, Ranker, SelfTaught, Stack, Verify, islands_of, learn
 from placewise.search import ExactSearcher
 
 if TYPE_CHECKING:
@@ -73,20 +64,6 @@ def read_calibration(gallery: GalleryFile) -> Calibration | None:
     return None if text is None else calibration_from_json(text)
 
 
-def read_stack(gallery: GalleryFile) -> Stack:
-    """How a gallery ranks.
-
-    Raises:
-        GalleryError: if what it holds of that is damaged.
-    """
-    text = gallery.ranking
-    try:
-        return NO_STACK if text is None else stack_from_json(text)
-    except OptionError as error:
-        message = f"gallery {gallery.path}: {error}"
-        raise GalleryError(message) from error
-
-
 def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranker) -> tuple[Rule, NDArray[np.int64]]:
     """The rule that decides on a gallery's answers, and the codes of what its photos show, ``(N,)``.
 
@@ -104,7 +81,7 @@ def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranke
     if isinstance(tau, str) and tau != "calibrated":
         message = f"tau must be a number, None or 'calibrated', got {tau!r}"
         raise OptionError(message)
-    calibration = deciding(gallery) if tau == "calibrated" else None
+    calibration = deciding(gallery, ranker.stack) if tau == "calibrated" else None
     if calibration is None:
         return SimilarityRule(DEFAULT_TAU if isinstance(tau, str) else tau), np.full(len(table), -1)
     codes = table.places_by(calibration.unit).codes
@@ -138,13 +115,13 @@ def calibrate_gallery(
     """
     with gallery.reading():
         table, (ids, embeddings), revision = gallery.table(), gallery.matrix(), gallery.revision
-        stack = read_stack(gallery)
+        stack = ranking_of(gallery, table).stack
     places = table.places()
     told = SelfTaught(stack, embeddings, table.place_codes.astype(np.int64), places.codes)
     check = _examiner(gallery, stack, table)
     exam = self_exam(embeddings, places, told=told, check=check, seed=aim.seed, most=most, on_progress=on_progress)
     calibration = calibrate(exam, names=places.names, ids=ids, unit=places.unit, aim=aim)
-    return _kept(gallery, calibration, revision, basis="gallery")
+    return _kept(gallery, dataclasses.replace(calibration, basis="gallery", revision=revision), stack)
 
 
 def _examiner(gallery: GalleryFile, stack: Stack, table: PhotoTable) -> Examiner | None:
@@ -152,7 +129,7 @@ def _examiner(gallery: GalleryFile, stack: Stack, table: PhotoTable) -> Examiner
     step = stack.step(Verify)
     if step is None:
         return None
-    return Examiner(_stored_features(gallery, table.ids), step, islands=islands_of(stack, table)[0])
+    return Examiner(_stored_features(gallery, table.ids), step, islands=islands_of(stack, table))
 
 
 def _stored_features(gallery: GalleryFile, ids: NDArray[np.int64]) -> list[Features | None]:
@@ -198,7 +175,7 @@ def calibrate_labelled(
     gallery.check_model(embedder.card)
     with gallery.reading():
         table, (ids, embeddings), revision = gallery.table(), gallery.matrix(), gallery.revision
-        stack = read_stack(gallery)
+        stack = ranking_of(gallery, table).stack
     queries = tuple(photo for photo in source.of("query") if photo.place)
     batches = list(embed_photos(source, queries, embedder, cache=cache, on_progress=on_progress))
     asked = [photo for batch in batches for photo in batch.photos]
@@ -207,7 +184,7 @@ def calibrate_labelled(
     verified = _verifier(gallery, stack, ids, source, asked)
     exam, names = _labelled_exam(learned.matrix, table, asked, learned.ask(vectors), aim.seed, verified)
     calibration = calibrate(exam, names=names, ids=ids, aim=aim)
-    return _kept(gallery, calibration, revision, basis=str(source.root))
+    return _kept(gallery, dataclasses.replace(calibration, basis=str(source.root), revision=revision), stack)
 
 
 def _labelled_exam(  # what an exam is made of
@@ -248,36 +225,39 @@ def _labelled_exam(  # what an exam is made of
     return Exam(questions.take(known), questions.take(~known), cohort, count, left=1.0), places.names
 
 
-def _kept(gallery: GalleryFile, calibration: Calibration, revision: str, *, basis: str) -> Calibration:
+def _kept(gallery: GalleryFile, calibration: Calibration, stack: Stack) -> Calibration:
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    ranking = read_stack(gallery).to_json()
-    calibration = dataclasses.replace(calibration, basis=basis, revision=revision, made=made, ranking=ranking)
+    calibration = dataclasses.replace(calibration, made=made, ranking=stack.to_json())
     gallery.put_calibration(calibration_to_json(calibration))
     return calibration
 
 
-def ranks_otherwise(gallery: GalleryFile, calibration: Calibration) -> bool:
-    """Whether a gallery ranks otherwise than when it was calibrated: then tau is of other similarities."""
-    return calibration.ranking not in {None, read_stack(gallery).to_json()}
+def is_of(calibration: Calibration, stack: Stack) -> bool:
+    """Whether a calibration was learned from what these steps answer; else its tau is of other similarities."""
+    return calibration.ranking in {None, stack.to_json()}
 
 
-def deciding(gallery: GalleryFile) -> Calibration | None:
-    """The calibration that decides in a gallery: one of the ranking that it has.
+def deciding(gallery: GalleryFile, stack: Stack) -> Calibration | None:
+    """The calibration that decides in a gallery: one of the ranking that answers, the steps that are taken.
 
     Raises:
         CalibrationError: if it is damaged.
     """
     calibration = read_calibration(gallery)
-    return None if calibration is None or ranks_otherwise(gallery, calibration) else calibration
+    return calibration if calibration and is_of(calibration, stack) else None
 
 
-def staleness(gallery: GalleryFile, calibration: Calibration) -> str:
-    """What has happened to a gallery since it was calibrated, in words; empty if nothing has."""
-    if ranks_otherwise(gallery, calibration):
-        what = "it ranks otherwise, so that a fixed tau decides"
-        return f"the gallery has changed since it was calibrated: {what}; run 'placewise calibrate' again"
-    if gallery.revision == calibration.revision:
+def staleness(gallery: GalleryFile, calibration: Calibration, stack: Stack | None = None) -> str:
+    """What has happened to a gallery since it was calibrated, in words; empty if nothing has.
+
+    ``stack`` has the steps that are taken; those of `current_ranking` if None.
+    """
+    stack = stack or current_ranking(gallery).stack
+    if not is_of(calibration, stack):
+        what = f"it ranks otherwise, now by {stack}, so that a fixed tau decides"
+    elif gallery.revision == calibration.revision:
         return ""
-    changes = gallery.changes_since(calibration.revision)
-    what = f"embeddings added or removed: {changes}" if changes else "its labels or photos are others"
+    else:
+        changes = gallery.changes_since(calibration.revision)
+        what = f"embeddings added or removed: {changes}" if changes else "its labels or photos are others"
     return f"the gallery has changed since it was calibrated: {what}; run 'placewise calibrate' again"

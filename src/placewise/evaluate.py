@@ -134,7 +134,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     plain = held.plain(queries.embeddings, predicted)
     run = _Run(gallery, queries, truth, rule, results, scores, examination, plain)
     evaluation = dataclasses.replace(
-        _evaluation(source, embedder.card, run, seconds=watch.laps), ranking=str(stack), notes=held.learned.notes
+        _evaluation(source, embedder.card, run, seconds=watch.laps), ranking=str(stack), notes=held.notes
     )
     watch.lap("score")
     return evaluation

@@ -7,20 +7,19 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
 from placewise import housekeeping
-from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration, read_stack, staleness
+from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration, staleness
 from placewise.core import Source
 from placewise.errors import CalibrationError, GalleryError
 from placewise.fitting import fitted_as, vocabulary_of
 from placewise.gallery_file import GalleryFile
+from placewise.gallery_ranking import current_ranking
 from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
 from placewise.models import load_model, load_model_of
 from placewise.openset import DEFAULT_AIM, Aim, Calibration
 from placewise.presets import DEFAULT_PRESET, FORMER_PRESET, find_preset
-from placewise.rank import Verify, left_out
+from placewise.rank import Verify
 from placewise.renewal import Renewed, renew_calibration
 from placewise.search.sidecar import SearcherKind, build_ann, renew_ann
 from placewise.sources import read_source
@@ -271,9 +270,7 @@ class Gallery:
     @property
     def notes(self) -> tuple[str, ...]:
         """Which steps of its ranking are left out, as many and such photos as it holds, and why, a line each."""
-        with self._file.reading():
-            table, stack = self._file.table(), read_stack(self._file)
-        return left_out(stack, len(table), self.card.dim, table.place_codes.astype(np.int64))
+        return current_ranking(self._file).notes
 
     @property
     def caution(self) -> str:

@@ -400,6 +400,10 @@ class GalleryFile:
             )
         )
 
+    def has_features(self, kind: str) -> bool:
+        """Whether any photo has local features of one kind."""
+        return bool(self.store.execute("SELECT 1 FROM features WHERE kind = ? LIMIT 1", (kind,)))
+
     # ---- writing ----------------------------------------------------------------------------------------------------
 
     @contextmanager

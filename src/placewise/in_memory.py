@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ from placewise.openset import (
     self_exam,
 )
 from placewise.photo_table import PhotoTable
-from placewise.rank import Island, Islands, Learned, SelfTaught, Stack, Verify, islands_of, learn
+from placewise.rank import Islands, Learned, SelfTaught, Stack, Verify, islands_of, learn, usable
 from placewise.scoring.predictions import NOTHING
 from placewise.scoring.ranking import Plain, rank_all
 from placewise.search.exact import score
@@ -61,7 +60,8 @@ class MemoryGallery:
     Attributes:
         embeddings: ``(N, dim)``.
         places: what each photo shows, by its label.
-        stack: how hits are ranked.
+        stack: how hits are ranked: the steps that the gallery takes.
+        notes: those that it leaves out, and why, a line each.
         learned: what the stack learned of them.
         verified: local features, where the stack verifies.
         islands: how frames of a sequence support one another, where they do.
@@ -70,6 +70,7 @@ class MemoryGallery:
     embeddings: Embeddings
     places: Places
     stack: Stack
+    notes: tuple[str, ...]
     learned: Learned
     verified: Verified
     islands: Islands | None = None
@@ -84,14 +85,12 @@ class MemoryGallery:
         verified: Verified | None = None,
         asks_itself: bool = False,
     ) -> MemoryGallery:
-        """Learn from photos; ``asks_itself`` as for `rank.learn`."""
-        places = Places.of_labels([photo.place for photo in photos])
-        learned = learn(stack, embeddings, places.codes, asks_itself=asks_itself)
-        islands = None
-        if stack.step(Island):
-            islands, notes = islands_of(stack, PhotoTable.of(range(len(photos)), photos))
-            learned = dataclasses.replace(learned, notes=(*learned.notes, *notes))
-        return cls(embeddings, places, stack, learned, verified or Verified(), islands)
+        """Learn from photos; ``asks_itself`` as for `rank.usable`."""
+        places, verified = Places.of_labels([photo.place for photo in photos]), verified or Verified()
+        table, dim = PhotoTable.of(range(len(photos)), photos), embeddings.shape[1]
+        taken = usable(stack, table, dim, features=bool(verified.gallery), asks_itself=asks_itself)
+        learned, islands = learn(taken.stack, embeddings, places.codes), islands_of(taken.stack, table)
+        return cls(embeddings, places, taken.stack, taken.notes, learned, verified, islands)
 
     def calibrated(self, aim: Aim) -> CalibratedRule:
         """The rule that the gallery learns from itself.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placewise import images, rank
-from placewise.calibrating import deciding, read_stack, rule_for, staleness
+from placewise.calibrating import deciding, rule_for, staleness
 from placewise.checking import CheckedHits, check_all, features_of
 from placewise.core import FileState, Neighbors, Photo, Source
 from placewise.embed import Seen, embed_photos
@@ -17,10 +17,11 @@ from placewise.errors import FeaturesMissingError, ImageError, OptionError
 from placewise.features import KIND as FEATURES
 from placewise.features import Features
 from placewise.gallery_file import are_unit_rows
+from placewise.gallery_ranking import ranking_of
 from placewise.openset import CalibratedRule
 from placewise.rank import Verify, islands_of, open_ranker
 from placewise.search import ExactSearcher
-from placewise.search.sidecar import SearcherKind
+from placewise.search.sidecar import SearcherKind, open_searcher
 from placewise.turns import Turns
 from placewise.verify import verify
 
@@ -78,13 +79,15 @@ class Locator:
 
     def _load(self) -> None:
         with self._gallery.reading():
-            table, text = self._gallery.table(), self._gallery.ranking
-            stack = read_stack(self._gallery)
-            fixed = self._tau is not None and (self._tau != "calibrated" or deciding(self._gallery) is None)
-            ranker = open_ranker(self._gallery, table, stack, self._kind, plain=fixed)
+            table = self._gallery.table()
+            searcher = open_searcher(self._gallery, table.ids, self._kind)
+            ranking = ranking_of(self._gallery, table, approximate=not isinstance(searcher, ExactSearcher))
+            stack = ranking.stack
+            fixed = self._tau is not None and (self._tau != "calibrated" or deciding(self._gallery, stack) is None)
+            ranker = open_ranker(self._gallery, table, stack, searcher, plain=fixed)
             decision = self._decision(table, ranker)
-            self._ranker, self._ranking = ranker, text
-            self._verify, self._islands = stack.step(Verify), islands_of(stack, table)[0]
+            self._ranker, self._ranking = ranker, ranking
+            self._verify, self._islands = stack.step(Verify), islands_of(stack, table)
             self._take(table, decision)
 
     def _decision(self, table: PhotoTable, ranker: Ranker) -> tuple[str | None, Rule, NDArray[np.int64]]:
@@ -108,10 +111,12 @@ class Locator:
             if (self._gallery.revision, self._gallery.calibration) == (self._revision, self._calibration):
                 return False
             known = self._gallery.changes_since(self._revision) is not None
-            if known and self._ranker.follows and self._gallery.ranking == self._ranking:
-                table = self._gallery.table()
+            table = self._gallery.table()
+            ranking = ranking_of(self._gallery, table, approximate=not self.exact)
+            if known and self._ranker.follows and ranking.stack == self._ranker.stack:
                 decision = self._decision(table, self._ranker)
                 self._ranker.follow(table)
+                self._ranking = ranking
                 self._take(table, decision)
             else:  # another file has come to this path, or what was learned is of other photos
                 self._load()
@@ -125,16 +130,17 @@ class Locator:
     @property
     def notes(self) -> tuple[str, ...]:
         """Which steps of the gallery's ranking are left out, and why, a line each."""
-        return self._ranker.notes
+        return self._ranking.notes
 
     @property
     def caution(self) -> str:
         """What to know of the decisions: that the gallery is not calibrated, or has changed since; empty if nothing."""
         if isinstance(self._rule, CalibratedRule):
-            return staleness(self._gallery, self._rule.calibration)
+            return staleness(self._gallery, self._rule.calibration, self._ranker.stack)
         if self._tau == "calibrated":
+            how = f" for its ranking by {self._ranker.stack}" if self._calibration else ""
             return (
-                f"the gallery is not calibrated: tau {self._rule.tau:.2f} on the plain similarity is a convention "
+                f"the gallery is not calibrated{how}: tau {self._rule.tau:.2f} on the plain similarity is a convention "
                 f"that promises nothing; run 'placewise calibrate'"
             )
         return ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from placewise.calibrating import calibrate_gallery, read_calibration, read_stack, staleness
+from placewise.calibrating import calibrate_gallery, is_of, read_calibration, staleness
 from placewise.errors import CalibrationError
+from placewise.gallery_ranking import current_ranking
 from placewise.openset import DEFAULT_AIM, DEFAULT_TAU, FEW_PLACES, SAMPLED_PHOTOS, Calibration, percent
 from placewise.rank import Verify
 
@@ -46,15 +47,16 @@ def renew_calibration(gallery: GalleryFile, *, on_progress: Callable[[int, int],
     Raises:
         GalleryError: if it is damaged.
     """
-    before = _readable(gallery)
-    if before and not staleness(gallery, before):
+    before, stack = _readable(gallery), current_ranking(gallery).stack
+    stale = staleness(gallery, before, stack) if before else ""
+    if before and not stale:
         return Renewed(before, f"calibrated: {before.promise}")
     if before and before.basis != "gallery":
-        return Renewed(before, staleness(gallery, before))
-    changes = gallery.changes_since(before.revision) if before else None
-    if before and changes and changes * LITTLE < len(gallery) and not gallery.is_reread_since(before.revision):
+        return Renewed(before, stale)
+    changes = _few_changes(gallery, before) if before and is_of(before, stack) else None
+    if changes:
         return Renewed(before, f"calibrated before: {changes} embeddings added or removed since are too few to matter")
-    most = VERIFIED_UNASKED if read_stack(gallery).step(Verify) else SAMPLED_PHOTOS
+    most = VERIFIED_UNASKED if stack.step(Verify) else SAMPLED_PHOTOS
     try:
         count = gallery.table().places().count
         if not before and count < FEW_PLACES:
@@ -66,6 +68,14 @@ def renew_calibration(gallery: GalleryFile, *, on_progress: Callable[[int, int],
         return Renewed(before, f"not calibrated: {error}; {_fallback(before)}")
     wanted = percent(calibration.false_accept_rate)
     return Renewed(calibration, f"calibrated for a false-accept rate of {wanted}: {calibration.promise}", done=True)
+
+
+def _few_changes(gallery: GalleryFile, before: Calibration) -> int | None:
+    """How many embeddings came or went since a calibration; None where that is many, or not known."""
+    changes = gallery.changes_since(before.revision)
+    if not changes or changes * LITTLE >= len(gallery) or gallery.is_reread_since(before.revision):
+        return None
+    return changes
 
 
 def _readable(gallery: GalleryFile) -> Calibration | None:

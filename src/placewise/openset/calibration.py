@@ -107,7 +107,7 @@ class Calibration:
         revision: of the gallery that was calibrated.
         made: when, in UTC, ISO 8601.
         method: how the confidence was to be found; see `Aim`.
-        ranking: how the gallery ranked, as it keeps that; None where nobody wrote it down.
+        ranking: the steps that answered, as a gallery keeps steps; None where nobody wrote them down.
     """
 
     false_accept_rate: float

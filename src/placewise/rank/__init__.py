@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from placewise.rank.answers import answer, positive_ranks
 from placewise.rank.islands import Islands, islands_of
-from placewise.rank.learned import Learned, SelfTaught, learn, left_out
+from placewise.rank.learned import Learned, SelfTaught, learn
 from placewise.rank.ranker import Asked, Ranker, open_ranker
 from placewise.rank.stack import (
     MOST_VERIFIED,
@@ -20,6 +20,7 @@ from placewise.rank.stack import (
     Whiten,
     stack_from_json,
 )
+from placewise.rank.usable import Usable, usable
 
 __all__ = [
     "MOST_VERIFIED",
@@ -36,13 +37,14 @@ __all__ = [
     "Ranker",
     "SelfTaught",
     "Stack",
+    "Usable",
     "Verify",
     "Whiten",
     "answer",
     "islands_of",
     "learn",
-    "left_out",
     "open_ranker",
     "positive_ranks",
     "stack_from_json",
+    "usable",
 ]

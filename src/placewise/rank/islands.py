@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from placewise.rank.stack import Island, Stack, Verify
+from placewise.rank.stack import Island, Stack
 
 if TYPE_CHECKING:
     from placewise.photo_table import PhotoTable
@@ -59,18 +59,7 @@ class Islands:
         return np.where(np.array(lines) > 0, supported, near)
 
 
-def islands_of(stack: Stack, table: PhotoTable) -> tuple[Islands | None, tuple[str, ...]]:
-    """What a gallery's sequences teach, or nothing, and a note that says why."""
+def islands_of(stack: Stack, table: PhotoTable) -> Islands | None:
+    """What a gallery's sequences teach, if the stack has that step, which the gallery must be able to take."""
     island = stack.step(Island)
-    if island is None:
-        return None, ()
-    if stack.step(Verify) is None:
-        reason = "no geometry is verified"
-    elif table.place_names:
-        reason = "photos have places, which vote in the stead of frames"
-    else:
-        lines = table.lines
-        if np.isin(lines[lines > 0] + 1, lines).any():
-            return Islands(lines, island.share), ()
-        reason = "no sequence has two frames"
-    return None, (f"step island is left out: {reason}",)
+    return Islands(table.lines, island.share) if island else None

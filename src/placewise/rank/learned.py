@@ -1,13 +1,13 @@
 """A stack and a gallery → what the steps learned from it: the gallery as it is compared, and what is done to queries.
 
-Nothing is learned from a query: what is done to one depends on it and on the gallery alone. A step for which a gallery
-is too small, too large or has too little to teach is left out, and a note says why.
+Nothing is learned from a query: what is done to one depends on it and on the gallery alone. The steps must be such that
+the gallery can take them, see `placewise.rank.usable`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     Best = Callable[[Embeddings, int], tuple[NDArray[np.float32], Embeddings]]
     """Queries ``(Q, d)``, K → the similarities ``(Q, K)`` of the best hits and their vectors ``(Q, K, d)``."""
 
-LEAST_PHOTOS = 20
-"""The mean of fewer photos is mostly one or another of them."""
-
-MOST_AUGMENTED = 30_000
-"""Photos up to which all are compared with all: half a minute on two cores."""
-
 SAMPLE = 8192
 """Photos that a mean and directions are learned from; more would change little."""
 
@@ -39,12 +33,10 @@ class Linear:
     Attributes:
         mean: ``(dim,)`` what is taken away; None for nothing.
         axes: ``(dim, d)``; None for the identity.
-        notes: what was left out, and why.
     """
 
     mean: NDArray[np.float32] | None = None
     axes: NDArray[np.float32] | None = None
-    notes: tuple[str, ...] = ()
 
     def __call__(self, embeddings: Embeddings) -> Embeddings:
         """``(N, dim)`` → ``(N, d)``."""
@@ -63,14 +55,12 @@ class Learned:
         base: the gallery's photos as queries.
         top: the gallery's photos as they are compared.
         expand: the query expansion, if there is one.
-        notes: what was left out, and why.
     """
 
     linear: Linear
     base: Base
     top: Level
     expand: Expand | None = None
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def matrix(self) -> Embeddings:
@@ -155,7 +145,7 @@ class SelfTaught:
             others = self._embeddings[self._folds != fold]
             linear = self._whole.linear
             if len(others):  # the same steps as for a query, though these photos alone might be too few for one
-                linear = learn_linear(self._stack, sample(others), count=len(sample_rows(len(self._embeddings))))
+                linear = learn_linear(self._stack, sample(others))
             self._last = fold, learn(self._stack, self._embeddings, self._codes, linear=linear)
         return self._last[1]
 
@@ -168,54 +158,25 @@ LIGHT = 200
 acceptances was off by a quarter (docs/ranking.md), in proportion with 1 of 200 it is by a sixtieth."""
 
 
-def learn(
-    stack: Stack, embeddings: Embeddings, codes: Rows, *, asks_itself: bool = False, linear: Linear | None = None
-) -> Learned:
+def learn(stack: Stack, embeddings: Embeddings, codes: Rows, *, linear: Linear | None = None) -> Learned:
     """Learn from a gallery what the steps of a stack need.
 
     Args:
-        stack: the steps.
+        stack: the steps, all of which the gallery can take.
         embeddings: ``(N, dim)`` of the gallery.
         codes: ``(N,)`` which place each photo shows; -1 where none is known.
-        asks_itself: whether its own photos will ask it, so that no photo may be part of another's.
         linear: what is done to queries and gallery alike; learned from the gallery if None.
     """
     linear = linear or learn_linear(stack, sample(embeddings))
-    notes = list(linear.notes)
     base = Base(linear(embeddings))
     top: Level = base
-    if (augment := stack.step(Augment)) and not _left_out("augment", _no_augment(len(embeddings), asks_itself), notes):
+    if augment := stack.step(Augment):
         around = Neighbourhood(base.matrix, augment)
         for _ in range(augment.rounds):
             top = Augmented(top, around)
-    if (place := stack.step(Place)) and not _left_out("place", _no_place(codes, asks_itself), notes):
+    if place := stack.step(Place):
         top = Placed(top, np.asarray(codes, dtype=np.int64), place.share)
-    expand = stack.step(Expand)
-    if expand and _left_out("expand", _no_expand(expand, len(embeddings), asks_itself), notes):
-        expand = None
-    return Learned(linear, base, top, expand, tuple(notes))
-
-
-def left_out(stack: Stack, count: int, dim: int, codes: Rows) -> tuple[str, ...]:
-    """The notes of `learn` for a gallery of N photos, without looking at their embeddings.
-
-    Args:
-        stack: the steps.
-        count: N.
-        dim: of its embeddings.
-        codes: ``(N,)`` which place each photo shows; -1 where none is known.
-    """
-    reasons = {
-        "centre": _no_centre(count),
-        "whiten": _no_whitening(stack.step(Whiten) or Whiten(), min(count, SAMPLE), dim),
-        "augment": _no_augment(count, asks_itself=False),
-        "place": _no_place(codes, asks_itself=False),
-        "expand": _no_expand(stack.step(Expand) or Expand(), count, asks_itself=False),
-    }
-    notes: list[str] = []
-    for name in stack.names:
-        _left_out(name, reasons.get(name, ""), notes)
-    return tuple(notes)
+    return Learned(linear, base, top, stack.step(Expand))
 
 
 def sample(embeddings: Embeddings) -> Embeddings:
@@ -231,20 +192,11 @@ def sample_rows(count: int) -> Rows:
 _NONE: Rows = np.empty(0, dtype=np.int64)
 
 
-def learn_linear(stack: Stack, embeddings: Embeddings, *, count: int | None = None) -> Linear:
-    """Learn the steps that are done to queries and gallery alike from some of a gallery's photos, ``(n, dim)``.
-
-    ``count`` is the number of photos that decides which steps are left out; n if None.
-    """
+def learn_linear(stack: Stack, embeddings: Embeddings) -> Linear:
+    """Learn the steps that are done to queries and gallery alike from some of a gallery's photos, ``(n, dim)``."""
     centre, whiten = stack.step(Centre), stack.step(Whiten)
-    notes: list[str] = []
-    count, dim = len(embeddings) if count is None else count, embeddings.shape[1]
-    mean = axes = None
-    if centre and not _left_out("centre", _no_centre(count), notes):
-        mean = (centre.share * embeddings.mean(axis=0, dtype=np.float64)).astype(np.float32)
-    if whiten and not _left_out("whiten", _no_whitening(whiten, count, dim), notes):
-        axes = _axes(embeddings, whiten)
-    return Linear(mean, axes, tuple(notes))
+    mean = (centre.share * embeddings.mean(axis=0, dtype=np.float64)).astype(np.float32) if centre else None
+    return Linear(mean, _axes(embeddings, whiten) if whiten else None)
 
 
 def expanded(asked: Embeddings, step: Expand, best: Best) -> Embeddings:
@@ -268,43 +220,3 @@ def _best(similar: NDArray[np.float32], count: int, matrix: Embeddings) -> tuple
     """The best of all similarities ``(Q, N)``."""
     order = np.argsort(-similar, axis=1, kind="stable")[:, :count]
     return np.take_along_axis(similar, order, axis=1), matrix[order]
-
-
-def _left_out(name: str, reason: str, notes: list[str]) -> bool:
-    """Whether there is a reason to leave a step out; it becomes a note."""
-    if reason:
-        notes.append(f"step {name} is left out: {reason}")
-    return bool(reason)
-
-
-def _no_centre(count: int) -> str:
-    return f"it needs {LEAST_PHOTOS} photos or more, got {count}" if count < LEAST_PHOTOS else ""
-
-
-def _no_whitening(step: Whiten, count: int, dim: int) -> str:
-    wanted = step.dims or dim
-    if wanted > dim:
-        return f"embeddings of {dim} values have no {wanted} directions"
-    return f"{wanted} directions need {2 * wanted} photos or more, got {count}" if count < 2 * wanted else ""
-
-
-def _no_augment(count: int, asks_itself: bool) -> str:  # noqa: FBT001
-    if asks_itself:
-        return "the photos that ask are in the gallery and would be part of their own answers"
-    if count < LEAST_PHOTOS:
-        return f"it needs {LEAST_PHOTOS} photos or more, got {count}"
-    return f"it compares all photos with all, up to {MOST_AUGMENTED}, got {count}" if count > MOST_AUGMENTED else ""
-
-
-def _no_place(codes: Rows, asks_itself: bool) -> str:  # noqa: FBT001
-    if asks_itself:
-        return "the photos that ask are in the gallery and would be part of their own answers"
-    shown = np.bincount(codes[codes >= 0]) if (codes >= 0).any() else np.zeros(1, dtype=np.int64)
-    return "" if (shown > 1).any() else "no place has two photos"
-
-
-def _no_expand(step: Expand, count: int, asks_itself: bool) -> str:  # noqa: FBT001
-    if asks_itself:
-        return "the photos that ask are in the gallery and would be part of their own answers"
-    least = max(LEAST_PHOTOS, 4 * step.hits)
-    return f"{step.hits} hits need {least} photos or more, got {count}" if count < least else ""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from placewise.core import Neighbors
 from placewise.rank.learned import expanded, learn, learn_linear, sample_rows
 from placewise.rank.levels import unit
-from placewise.rank.stack import Place, Stack
+from placewise.rank.stack import NO_STACK, Place, Stack
 from placewise.search import ExactSearcher
 from placewise.search.exact import score
-from placewise.search.sidecar import SearcherKind, follow, open_searcher
+from placewise.search.sidecar import follow
 
 if TYPE_CHECKING:
     from placewise.core import Embeddings, Searcher
@@ -43,7 +43,7 @@ class Ranker(Protocol):
     def searcher(self) -> Searcher:
         """What finds candidates."""
 
-    notes: tuple[str, ...]
+    stack: Stack
     follows: bool
 
     def ask(self, embeddings: Embeddings, *, among: NDArray[np.int64] | None = None) -> Asked:
@@ -66,21 +66,17 @@ class Ranker(Protocol):
 
 
 def open_ranker(
-    gallery: GalleryFile, table: PhotoTable, stack: Stack, kind: SearcherKind = "auto", *, plain: bool = True
+    gallery: GalleryFile, table: PhotoTable, stack: Stack, searcher: Searcher, *, plain: bool = True
 ) -> Ranker:
     """What ranks the photos of a gallery; inside `GalleryFile.reading`, so that they are of one state.
 
     Args:
         gallery: the gallery.
         table: its photos.
-        stack: the steps.
-        kind: how it is searched.
+        stack: the steps, all of which the gallery can take, searched so.
+        searcher: what searches it.
         plain: whether it must know plain similarities, too, which in an exact search takes as much memory again.
-
-    Raises:
-        GalleryError: as `open_searcher`.
     """
-    searcher = open_searcher(gallery, table.ids, kind)
     if not stack.steps:
         return _Plain(gallery, searcher)
     if isinstance(searcher, ExactSearcher):
@@ -91,7 +87,7 @@ def open_ranker(
 class _Plain:
     """By the cosine of embeddings."""
 
-    notes: tuple[str, ...] = ()
+    stack = NO_STACK
     follows = True
 
     def __init__(self, gallery: GalleryFile, searcher: Searcher) -> None:
@@ -122,7 +118,7 @@ class _Exact:
         ids, matrix = searcher.held()
         self._plain = (ids, matrix) if plain else None
         learned = learn(stack, matrix.astype(np.float32, copy=False), table.place_codes.astype(np.int64))
-        self._linear, self._expand, self.notes = learned.linear, learned.expand, learned.notes
+        self.stack, self._linear, self._expand = stack, learned.linear, learned.expand
         self.searcher = ExactSearcher(learned.matrix.shape[1], matrix.dtype.type)
         self.searcher.upsert(ids, learned.matrix)
         searcher.close()
@@ -169,12 +165,9 @@ class _Proposed:
     follows = False
 
     def __init__(self, gallery: GalleryFile, searcher: Searcher, stack: Stack, table: PhotoTable) -> None:
-        self._gallery, self.searcher, self._table = gallery, searcher, table
+        self._gallery, self.searcher, self.stack, self._table = gallery, searcher, stack, table
         _, some = gallery.vectors(table.ids[sample_rows(len(table))])
         self._linear = learn_linear(stack, some)
-        left_out = [name for name in ("augment", "expand") if name in stack.names]
-        reasons = tuple(f"step {name} is left out: the search is approximate" for name in left_out)
-        self.notes = (*self._linear.notes, *reasons)
         place = stack.step(Place)
         self._share = np.float32(place.share if place else 0)
         self._order = np.argsort(table.place_codes, kind="stable")

@@ -104,6 +104,17 @@ def open_searcher(gallery: GalleryFile, ids: NDArray[np.int64], kind: SearcherKi
     return searcher
 
 
+def searches_approximately(gallery: GalleryFile, ids: NDArray[np.int64]) -> bool:
+    """Whether `open_searcher` takes an index by itself: so queries are answered where nobody says otherwise."""
+    if len(ids) < ANN_FROM:
+        return False
+    try:
+        open_ann(gallery, ids).close()
+    except GalleryError:
+        return False
+    return True
+
+
 def follow(searcher: Searcher, gallery: GalleryFile, ids: NDArray[np.int64]) -> None:
     """Make a searcher hold exactly the embeddings of ``ids``, given that it held an earlier state of this gallery."""
     searcher.delete(np.setdiff1d(searcher.ids, ids, assume_unique=True))

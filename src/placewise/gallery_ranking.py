@@ -1,0 +1,55 @@
+"""How a gallery is to rank, and how it does: the steps that it holds, and those that its photos and its search allow.
+
+Whatever answers a gallery's queries, examines it or speaks of its ranking asks here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from placewise.errors import GalleryError, OptionError
+from placewise.features import KIND as FEATURES
+from placewise.rank import NO_STACK, Augment, Expand, Stack, Usable, stack_from_json, usable
+from placewise.search.sidecar import searches_approximately
+
+if TYPE_CHECKING:
+    from placewise.gallery_file import GalleryFile
+    from placewise.photo_table import PhotoTable
+
+
+def read_stack(gallery: GalleryFile) -> Stack:
+    """How a gallery is to rank.
+
+    Raises:
+        GalleryError: if what it holds of that is damaged.
+    """
+    text = gallery.ranking
+    try:
+        return NO_STACK if text is None else stack_from_json(text)
+    except OptionError as error:
+        message = f"gallery {gallery.path}: {error}"
+        raise GalleryError(message) from error
+
+
+def ranking_of(gallery: GalleryFile, table: PhotoTable, *, approximate: bool | None = None) -> Usable:
+    """How a gallery does rank: which of the steps it takes, and why not the others. Inside `GalleryFile.reading`.
+
+    Args:
+        gallery: the gallery.
+        table: its photos.
+        approximate: whether an index proposes the hits; if None, as `locate` searches by itself.
+
+    Raises:
+        GalleryError: if what it holds of that is damaged.
+    """
+    stack = read_stack(gallery)
+    if approximate is None:  # asked only where it matters: to say so is to read the index
+        mixes = stack.step(Augment) is not None or stack.step(Expand) is not None
+        approximate = mixes and searches_approximately(gallery, table.ids)
+    return usable(stack, table, gallery.card.dim, features=gallery.has_features(FEATURES), approximate=approximate)
+
+
+def current_ranking(gallery: GalleryFile) -> Usable:
+    """The same of the photos that the gallery holds now."""
+    with gallery.reading():
+        return ranking_of(gallery, gallery.table()) if read_stack(gallery).steps else Usable(NO_STACK)
