@@ -21,7 +21,6 @@ from placewise.checking import features_of_all
 from placewise.embed import embed_all
 from placewise.in_memory import MemoryGallery, Verified
 from placewise.models import load_model
-from placewise.openset import DEFAULT_AIM
 from placewise.presets import find_preset
 from placewise.scoring.protocols import find_protocol, truth_of
 from placewise.sources import read_source
@@ -55,7 +54,7 @@ def main() -> None:
         ("+ island (the preset)", preset.stack),
     ):
         held = MemoryGallery.of(truth.gallery, rows, stack, verified=verified, asks_itself=True)
-        predicted = held.predict(rows, truth, held.rule(DEFAULT_AIM, labelled=False), top=100)
+        predicted = held.predict(rows, truth, held.rule("calibrated", labelled=False)[0], top=100)
         print(f"{name:24s} {line(predicted, truth)}", flush=True)
 
 

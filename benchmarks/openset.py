@@ -23,7 +23,7 @@ from placewise import metrics
 from placewise.core import Photo
 from placewise.embed import embed_photos
 from placewise.models import load_model
-from placewise.openset import HITS, Aim, CalibratedRule, Calibration, Places, calibrate, self_exam
+from placewise.openset import DEFAULT_TAU, HITS, Aim, CalibratedRule, Calibration, Places, calibrate, self_exam
 from placewise.photo_table import PhotoTable
 from placewise.presets import find_preset
 from placewise.rank import Learned, SelfTaught, Stack, learn, usable
@@ -139,12 +139,14 @@ def partitions(photos: Set, count: int, known: int) -> None:
     """Print what came of the promises over many partitions."""
     rng = np.random.default_rng(0)
     outcomes: dict[tuple[Method, float], list[Outcome]] = {}
+    fixed = []
     for number in range(count):
         gallery, queries = parted(photos, rng, known)
         exam = photos.exam(gallery)
         for method in METHODS:
             for rate in RATES:
                 outcomes.setdefault((method, rate), []).append(ask(photos, gallery, queries, exam, Aim(rate, method)))
+        fixed.append(at_fixed_tau(photos, gallery, queries))
         print(f"\r{number + 1} of {count}", end="", file=sys.stderr)
     print(f"\n{count} partitions of {len(np.unique(photos.places))} places, {known} of them known")
     print("confidence  wanted  achieved (s.e.)    expected  in interval  known right  expected  AUROC   OSCR")
@@ -163,11 +165,23 @@ def partitions(photos: Set, count: int, known: int) -> None:
             f"    {mean['expected']:.4f}    {mean['inside']:.3f}        {mean['right']:.3f}"
             f"        {mean['foreseen']:.3f}     {mean['auroc']:.4f}  {mean['oscr']:.4f}"
         )
+    accepted, right = np.mean(fixed, axis=0)
+    print(f"tau {DEFAULT_TAU:.2f} on the plain similarity accepts {accepted:.4f}, known right {right:.3f}")
     auto, plain = (outcomes[method, RATES[0]] for method in METHODS)
     spread(auto)
     for title, score in (("AUROC", _auroc), ("OSCR", _oscr)):
         better = np.mean([score(one) > score(other) for one, other in zip(auto, plain, strict=True)])
         print(f"{title} of auto above that of similarity in {better:.1%} of the partitions")
+
+
+def at_fixed_tau(photos: Set, gallery: NDArray[np.int64], queries: NDArray[np.int64]) -> tuple[float, float]:
+    """The shares of open-set queries, and of known ones with the right place, that an uncalibrated gallery accepts."""
+    learned = photos.learned(gallery)
+    best = (learned.ask(photos.embeddings[queries]) @ learned.matrix.T).argmax(axis=1)
+    plain = np.einsum("qd,qd->q", photos.embeddings[queries], photos.embeddings[gallery[best]])
+    known = np.isin(photos.places[queries], photos.places[gallery])
+    right = (plain >= DEFAULT_TAU) & (photos.places[gallery[best]] == photos.places[queries])
+    return float(np.mean(plain[~known] >= DEFAULT_TAU)), float(np.mean(right[known]))
 
 
 def spread(outcomes: list[Outcome]) -> None:

@@ -20,7 +20,7 @@ from placewise.housekeeping import gallery_faults, gallery_info
 from placewise.indexing import index_source
 from placewise.locate import Locator
 from placewise.models import load_model
-from placewise.openset import Aim, calibrate, calibration_to_json
+from placewise.openset import FALLBACK, Aim, calibrate, calibration_to_json
 from placewise.presets import find_preset
 from placewise.renewal import renew_calibration
 from placewise.sources import read_source
@@ -536,18 +536,51 @@ def test_a_photo_with_which_a_step_comes_in_makes_a_gallery_calibrate_itself(
     assert with_it.calibration.ranking != without.ranking
 
 
-def test_what_cannot_calibrate_itself_says_why_and_what_decides(tmp_path: Path, tiny_model: TinyModel) -> None:
-    """Few places, no places: one line each, and the fixed tau; a damaged calibration is replaced."""
-    until = "; until then tau 0.50 on the plain similarity decides, which promises nothing"
-    with GalleryFile.open_for(tmp_path / "few", tiny_model.card) as gallery:
-        gallery.upsert(photos_of(9, 3), rows_of(9, 3))
-        few = "not calibrated: a gallery calibrates itself unasked from 10 places on, got 9"
-        assert renew_calibration(gallery) == (None, few + until, False)
+@pytest.mark.parametrize(("places", "preset"), [(4, "fast"), (4, "accurate"), (1, "balanced")])
+def test_evaluate_decides_as_a_gallery_that_index_has_made(
+    tiny_dataset: Path, tmp_path: Path, tiny_model: TinyModel, places: int, preset: str
+) -> None:
+    """The same confidences, tau and decisions, with few places, verified or not, and with one that teaches nothing."""
+    whole, stack = read_source(tiny_dataset), find_preset(preset).stack
+    kept = [photo for photo in whole.photos if photo.split == "query" or int(str(photo.path)[1]) < places]
+    source = dataclasses.replace(whole, photos=tuple(kept))
+    with GalleryFile.open_for(tmp_path / "g", tiny_model.card) as gallery:
+        gallery.keep(features=True)
+        gallery.put_ranking(stack.to_json())
+        index_source(source, gallery, tiny_model)
+        renewed = renew_calibration(gallery)
+        locator = Locator(gallery, tiny_model)
+        asked = [locator.locate(source.file(photo)) for photo in source.of("query")]
+    evaluation = evaluate_source(source, tiny_model, stack=stack, intervals=False)
 
-        asked = calibrate_gallery(gallery)
-        gallery.remove(["0.jpg"])
-        assert renew_calibration(gallery).done  # it was asked for once
-        assert asked.places == 9
+    assert (renewed.calibration is None) == (evaluation.calibration is None) == (places == 1)
+    assert [answer.confidence for answer in asked] == pytest.approx([one.confidence for one in evaluation.results])
+    assert [answer.tau for answer in asked] == pytest.approx([evaluation.tau] * len(asked))
+    counts = evaluation.counts
+    assert sum(answer.known is False for answer in asked) == counts.true_positives + counts.false_positives
+    assert evaluation.uncalibrated.endswith("; " + FALLBACK if places == 1 else "")
+    assert evaluation.notes == locator.notes
+
+
+def test_two_places_are_enough_to_calibrate_unasked(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """They promise little, which is said, but more than a fixed tau."""
+    with GalleryFile.open_for(tmp_path / "few", tiny_model.card) as gallery:
+        gallery.upsert(photos_of(2, 3), rows_of(2, 3))
+        renewed = renew_calibration(gallery)
+
+    assert renewed.done
+    assert renewed.calibration is not None
+    assert renewed.calibration.notes[0].startswith("so few places (2) say little")
+
+
+def test_what_cannot_calibrate_itself_says_why_and_what_decides(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """One place, no places: one line each, and the fixed tau; a damaged calibration is replaced."""
+    until = "; until then tau 0.50 on the plain similarity decides, which promises nothing"
+    with GalleryFile.open_for(tmp_path / "one", tiny_model.card) as gallery:
+        gallery.upsert(photos_of(1, 3), rows_of(1, 3))
+        one = renew_calibration(gallery)
+        assert one.says.startswith("not calibrated: photos must be of two or more places, or have positions or seq")
+        assert one == (None, one.says.removesuffix(until) + until, False)
     with GalleryFile.open_for(tmp_path / "none", tiny_model.card) as gallery:
         gallery.upsert([Photo(PurePosixPath(f"{n}.jpg"), "gallery") for n in range(4)], rows_of(4, 1))
         none = renew_calibration(gallery)

@@ -23,7 +23,6 @@ from placewise.errors import EvaluationError
 from placewise.files import write_atomically
 from placewise.fitting import fit_model
 from placewise.in_memory import MemoryGallery, Verified
-from placewise.openset import DEFAULT_AIM
 from placewise.presets import PRESETS
 from placewise.rank import Verify
 from placewise.scoring.comparing import Compared, compare
@@ -176,9 +175,11 @@ class _Bench:
         step = run.stack.step(Verify)
         verified = self._features() if step else Verified()
         held = MemoryGallery.of(gallery.photos, gallery.embeddings, run.stack, verified=verified)
-        rule = held.calibrated(DEFAULT_AIM)
+        rule, _ = held.rule("calibrated", labelled=True)
         predicted = held.predict(queries.embeddings, self._truth, rule, top=TOP)
-        scores = score(predicted, self._truth, self._protocol, tau=rule.tau, intervals=False)
+        scores = score(
+            predicted, self._truth, self._protocol, tau=math.nan if rule.tau is None else rule.tau, intervals=False
+        )
         values = {**scores.retrieval, **scores.open_set}
         return scores, Row(
             name=run.name,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from placewise.evaluation import Evaluation
     from placewise.gallery_file import Storage
     from placewise.models import Look
+    from placewise.openset import Aim
     from placewise.search.sidecar import SearcherKind
 
 # Library modules are imported inside the commands: 'placewise --help' must not wait for a network engine.
@@ -553,7 +554,8 @@ def evaluate(
 ) -> None:
     """Run the whole pipeline on a labelled set and score it.
 
-    The gallery calibrates itself, as 'placewise calibrate' does; the queries then show what came of its promise.
+    Answers are decided as by a gallery that 'placewise index' has made: it calibrates itself, and the queries show what
+    came of its promise. With a rate or a confidence they are decided as after 'placewise calibrate'.
     docs/evaluation.md explains the protocols.
 
     \b
@@ -566,12 +568,11 @@ def evaluate(
     from placewise.evaluate import evaluate_source
     from placewise.figures import evaluation_json
     from placewise.files import check_output, write_atomically
-    from placewise.openset import Aim
     from placewise.presets import DEFAULT_PRESET, find_preset, look_for
     from placewise.report import write_report
     from placewise.scoring.protocols import find_protocol
 
-    _only_without("tau", tau is not None, "false_accept_rate", "confidence")
+    decided = _decided(tau, false_accept_rate, confidence)
     _only_without("models", bool(names), "model", "weights", "predictions", "answers")
     wanted_models = _each_once(names) if names else [model]
     if report:
@@ -594,7 +595,7 @@ def evaluate(
                     rows,
                     embedder,
                     protocol=wanted,
-                    tau=Aim(false_accept_rate, confidence) if tau is None else tau,
+                    tau=decided,
                     stack=chosen.stack,
                     cache=cache,
                     predictions=predictions,
@@ -622,7 +623,7 @@ def evaluate(
         write_report(evaluation, rows, report, command=command)
     if report:
         click.echo(f"report: {report}", err=as_json)
-    _note(*evaluation.notes)
+    _note(evaluation.uncalibrated, *evaluation.notes)
     _complain(evaluation.failures)
     if evaluation.failures:
         raise click.exceptions.Exit(_DATA_HAS_ERRORS)
@@ -1028,11 +1029,28 @@ def _pairs(columns: str) -> dict[str, str]:
 
 def _only_without(option: str, given: bool, *others: str) -> None:
     """Refuse options that mean nothing beside another."""
-    source_of = click.get_current_context().get_parameter_source
     for other in others:
-        if given and source_of(other) is click.core.ParameterSource.COMMANDLINE:
+        if given and _is_named(other):
             message = f"--{option} must come without --{other.replace('_', '-')}, got both; leave one out"
             raise OptionError(message)
+
+
+def _decided(
+    tau: float | None, false_accept_rate: float, confidence: Literal["auto", "similarity"]
+) -> float | Aim | Literal["calibrated"]:
+    """What the user wants to be decided by; if nothing was said, as a gallery decides that `index` has made."""
+    from placewise.openset import Aim
+
+    _only_without("tau", tau is not None, "false_accept_rate", "confidence")
+    if tau is not None:
+        return tau
+    return Aim(false_accept_rate, confidence) if _is_named("false_accept_rate", "confidence") else "calibrated"
+
+
+def _is_named(*options: str) -> bool:
+    """Whether the user typed any of these options."""
+    source_of = click.get_current_context().get_parameter_source
+    return any(source_of(option) is click.core.ParameterSource.COMMANDLINE for option in options)
 
 
 def _top(text: str) -> int | None:

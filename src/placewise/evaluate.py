@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from placewise.fitting import fit_model
 from placewise.in_memory import MemoryGallery, Verified
 from placewise.metrics import OpenSetCounts
 from placewise.openset import (
-    DEFAULT_AIM,
     Aim,
     CalibratedRule,
     Rule,
@@ -60,7 +59,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     embedder: Embedder,
     *,
     protocol: Protocol | str = "place",
-    tau: float | Aim = DEFAULT_AIM,
+    tau: float | Aim | Literal["calibrated"] = "calibrated",
     stack: Stack = NO_STACK,
     cache: Cache | None = None,
     predictions: Path | None = None,
@@ -77,7 +76,8 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
         embedder: the model; one that learns from photos learns from the gallery's.
         protocol: what counts as right, or its spelling.
         tau: a fixed threshold on the plain similarity of the best hit, or what the gallery is to achieve by calibrating
-            itself, which it can where the protocol goes by labels; elsewhere nothing is decided without a fixed tau.
+            itself, as `calibrate` lets it; ``calibrated`` decides as a gallery that `index` has made. Both are for
+            protocols that go by labels; by others nothing is decided without a fixed tau.
         stack: how the gallery ranks, as `locate` does with a gallery that holds it.
         cache: embeddings of earlier runs.
         predictions: a CSV file that receives the ranked hits before anything is scored; see `save_predictions`.
@@ -89,7 +89,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
 
     Raises:
         EvaluationError: if the source cannot be evaluated, with the reason.
-        CalibrationError: if the gallery cannot calibrate itself; name a tau then.
+        CalibrationError: if the gallery cannot achieve anything by calibrating itself.
         OptionError: if tau is no cosine, or an option does not fit the protocol.
     """
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
@@ -120,7 +120,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     verified, asks_itself = Verified(there, here), wanted.asks_itself
     photos = framed(protocol, gallery.photos)
     held = MemoryGallery.of(photos, gallery.embeddings, stack, verified=verified, asks_itself=asks_itself)
-    rule = held.rule(tau, labelled=protocol.labelled)
+    rule, uncalibrated = held.rule(tau, labelled=protocol.labelled)
     watch.lap("calibrate")
     predicted = held.predict(queries.embeddings, truth, rule, top=top)
     watch.lap("search")
@@ -134,7 +134,10 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     plain = held.plain(queries.embeddings, predicted)
     run = _Run(gallery, queries, truth, rule, results, scores, examination, plain)
     evaluation = dataclasses.replace(
-        _evaluation(source, embedder.card, run, seconds=watch.laps), ranking=str(stack), notes=held.notes
+        _evaluation(source, embedder.card, run, seconds=watch.laps),
+        ranking=str(stack),
+        notes=held.notes,
+        uncalibrated=uncalibrated,
     )
     watch.lap("score")
     return evaluation
@@ -203,11 +206,11 @@ def _evaluation(source: Source, card: ModelCard, run: _Run, *, seconds: dict[str
 
 
 def _check_options(
-    protocol: Protocol, tau: float | Aim, top: int | None, predictions: Path | None, answers: Path | None
+    protocol: Protocol, tau: float | Aim | str, top: int | None, predictions: Path | None, answers: Path | None
 ) -> None:
-    if not isinstance(tau, Aim):
+    if isinstance(tau, float | int):
         check_tau(tau)
-    elif tau != DEFAULT_AIM and not protocol.labelled:
+    elif isinstance(tau, Aim) and not protocol.labelled:
         message = f"a gallery calibrates itself by labels, got the protocol {protocol.spelled}; name a tau instead"
         raise OptionError(message)
     if top is not None and top < HITS:

@@ -100,6 +100,8 @@ class Evaluation:
         examination: what the doctor found in the photos; None where it was not asked.
         ranking: how hits were ranked, in words.
         notes: steps of it that were left out, and why, a line each.
+        uncalibrated: why the gallery could not calibrate itself, and what decides in its stead; empty where it could,
+            or was not to.
     """
 
     records: int
@@ -124,6 +126,7 @@ class Evaluation:
     examination: Examination | None = None
     ranking: str = "nothing"
     notes: tuple[str, ...] = ()
+    uncalibrated: str = ""
 
     @property
     def values(self) -> dict[str, float]:
@@ -251,6 +254,7 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         **scores_json(evaluation.scores),
         "open_set": open_set,
         "calibration": None if calibration is None else calibration_json(calibration),
+        "uncalibrated": evaluation.uncalibrated or None,
         "tau_sweep": [{"tau": tau, **counts_json(at_tau)} for tau, at_tau in evaluation.sweep],
         "rate_sweep": [
             {"wanted": rate, **counts_json(at_tau), "known_accepted_right": right}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from placewise.checking import Examiner, check
 from placewise.openset import (
+    DEFAULT_AIM,
+    DEFAULT_TAU,
+    FALLBACK,
     HITS,
+    SAMPLED_PHOTOS,
     Aim,
     CalibratedRule,
     GeometryRule,
@@ -18,6 +22,7 @@ from placewise.openset import (
     Rule,
     SimilarityRule,
     calibrate,
+    calibrated_unasked,
     self_exam,
 )
 from placewise.photo_table import PhotoTable
@@ -92,8 +97,8 @@ class MemoryGallery:
         learned, islands = learn(taken.stack, embeddings, places.codes), islands_of(taken.stack, table)
         return cls(embeddings, places, taken.stack, taken.notes, learned, verified, islands)
 
-    def calibrated(self, aim: Aim) -> CalibratedRule:
-        """The rule that the gallery learns from itself.
+    def calibrated(self, aim: Aim, *, most: int = SAMPLED_PHOTOS) -> CalibratedRule:
+        """The rule that the gallery learns from itself; so many of its photos ask.
 
         Raises:
             CalibrationError: if it cannot.
@@ -102,22 +107,30 @@ class MemoryGallery:
         step = self.stack.step(Verify)
         known = self.verified.exam
         examiner = Examiner(self.verified.gallery, step, islands=self.islands, known=known) if step else None
-        exam = self_exam(self.embeddings, self.places, told=told, check=examiner)
+        exam = self_exam(self.embeddings, self.places, told=told, check=examiner, seed=aim.seed, most=most)
         calibration = calibrate(exam, names=self.places.names, ids=np.arange(len(self.embeddings)), aim=aim)
         cohort = np.array(calibration.cohort, dtype=np.int64)
         return CalibratedRule(calibration, self.learned.matrix[cohort], self.places.codes[cohort])
 
-    def rule(self, tau: float | Aim, *, labelled: bool) -> Rule:
-        """What decides: a fixed tau, what labels calibrate, or nothing.
+    def rule(self, tau: float | Aim | Literal["calibrated"], *, labelled: bool) -> tuple[Rule, str]:
+        """What decides, and why it is not what the gallery learns of itself, where that was wanted.
+
+        Args:
+            tau: a fixed one, what the gallery is to achieve, or what it does unasked, see `openset.unasked`.
+            labelled: whether labels calibrate; else nothing decides without a fixed tau.
 
         Raises:
-            CalibrationError: as `calibrated`.
+            CalibrationError: as `calibrated`, where something is to be achieved.
         """
-        if not isinstance(tau, Aim):
-            return SimilarityRule(tau)
-        if labelled:
-            return self.calibrated(tau)
-        return GeometryRule() if self.stack.step(Verify) else SimilarityRule(None)
+        if not isinstance(tau, (str, Aim)):
+            return SimilarityRule(tau), ""
+        step = self.stack.step(Verify)
+        if not labelled:
+            return GeometryRule() if step else SimilarityRule(None), ""
+        if isinstance(tau, Aim):
+            return self.calibrated(tau), ""
+        rule, why = calibrated_unasked(lambda most: self.calibrated(DEFAULT_AIM, most=most), verifies=step is not None)
+        return (rule, "") if rule else (SimilarityRule(DEFAULT_TAU), f"{why}; {FALLBACK}")
 
     def predict(self, queries: Embeddings, truth: Truth, rule: Rule, *, top: int | None) -> tuple[Prediction, ...]:
         """Answer embedded queries ``(Q, dim)``, those of a truth, by ranking the gallery; see `rank_all`."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from placewise.calibrating import calibrate_gallery, is_of, read_calibration, staleness
 from placewise.errors import CalibrationError
 from placewise.gallery_ranking import current_ranking
-from placewise.openset import DEFAULT_AIM, DEFAULT_TAU, FEW_PLACES, SAMPLED_PHOTOS, Calibration, percent
+from placewise.openset import DEFAULT_AIM, FALLBACK, Calibration, calibrated_unasked, percent
 from placewise.rank import Verify
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 LITTLE = 100
 """A change of fewer than 1 in so many photos does not make a gallery calibrate itself unasked."""
-
-VERIFIED_UNASKED = 400
-"""Photos that ask where hits are verified and nobody asked for a calibration: each costs 10 to 20 matches of 5 ms."""
 
 
 class Renewed(NamedTuple):
@@ -41,8 +38,7 @@ def renew_calibration(gallery: GalleryFile, *, on_progress: Callable[[int, int],
     """Calibrate a gallery on its own photos if it is not calibrated, or has changed since, as it was wanted before.
 
     A calibration on labelled queries is left as it is: these are not at hand. So is one since which less than 1 in
-    `LITTLE` photos changed. A gallery that never was calibrated is not where it has fewer than `FEW_PLACES` places: so
-    few promise next to nothing, and tau lies above whatever they have in common.
+    `LITTLE` photos changed. One that never was calibrated does what `openset.calibrated_unasked` says.
 
     Raises:
         GalleryError: if it is damaged.
@@ -56,16 +52,13 @@ def renew_calibration(gallery: GalleryFile, *, on_progress: Callable[[int, int],
     changes = _few_changes(gallery, before) if before and is_of(before, stack) else None
     if changes:
         return Renewed(before, f"calibrated before: {changes} embeddings added or removed since are too few to matter")
-    most = VERIFIED_UNASKED if stack.step(Verify) else SAMPLED_PHOTOS
-    try:
-        count = gallery.table().places().count
-        if not before and count < FEW_PLACES:
-            message = f"a gallery calibrates itself unasked from {FEW_PLACES} places on, got {count}"
-            raise CalibrationError(message)
-        aim = before.aim if before else DEFAULT_AIM
-        calibration = calibrate_gallery(gallery, aim=aim, most=most, on_progress=on_progress)
-    except CalibrationError as error:
-        return Renewed(before, f"not calibrated: {error}; {_fallback(before)}")
+    aim = before.aim if before else DEFAULT_AIM
+    calibration, why = calibrated_unasked(
+        lambda most: calibrate_gallery(gallery, aim=aim, most=most, on_progress=on_progress),
+        verifies=stack.step(Verify) is not None,
+    )
+    if calibration is None:
+        return Renewed(before, f"{why}; {'the earlier calibration goes on to decide' if before else FALLBACK}")
     wanted = percent(calibration.false_accept_rate)
     return Renewed(calibration, f"calibrated for a false-accept rate of {wanted}: {calibration.promise}", done=True)
 
@@ -84,9 +77,3 @@ def _readable(gallery: GalleryFile) -> Calibration | None:
         return read_calibration(gallery)
     except CalibrationError:
         return None
-
-
-def _fallback(before: Calibration | None) -> str:
-    if before:
-        return "the earlier calibration goes on to decide"
-    return f"until then tau {DEFAULT_TAU:.2f} on the plain similarity decides, which promises nothing"

@@ -8,19 +8,20 @@
 The rule everywhere: an answer is KNOWN when its confidence is at least tau, UNKNOWN below it.
 """
 
-from placewise.openset.calibration import DEFAULT_AIM, FEW_PLACES, Calibration, calibrate, percent
+from placewise.openset.calibration import DEFAULT_AIM, Calibration, calibrate, percent
 from placewise.openset.evidence import EVIDENCE, HITS, evidence_of
 from placewise.openset.exam import SAMPLED_PHOTOS, Check, Exam, Questions, Told, cohort_of, self_exam
 from placewise.openset.judge import CalibratedRule, GeometryRule, Rule, SimilarityRule, Verdict
 from placewise.openset.places import Places
 from placewise.openset.rule import DEFAULT_TAU, SWEEP, Aim, Method, check_rate, check_tau, is_known, sweep
 from placewise.openset.stored import calibration_from_json, calibration_to_json
+from placewise.openset.unasked import FALLBACK, calibrated_unasked
 
 __all__ = [
     "DEFAULT_AIM",
     "DEFAULT_TAU",
     "EVIDENCE",
-    "FEW_PLACES",
+    "FALLBACK",
     "HITS",
     "SAMPLED_PHOTOS",
     "SWEEP",
@@ -38,6 +39,7 @@ __all__ = [
     "Told",
     "Verdict",
     "calibrate",
+    "calibrated_unasked",
     "calibration_from_json",
     "calibration_to_json",
     "check_rate",
