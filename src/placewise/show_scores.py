@@ -175,22 +175,30 @@ def _calibrated_text(evaluation: Evaluation) -> str:
 
 
 def ablation_text(ablation: Ablation) -> str:
-    """What ``ablate`` prints: a line for each way to see and to rank."""
-    head = ("ranking", "mAP", "Recall@1", "AUROC", "ms/query", "bytes/photo", "against", "mAP gained", "AUROC gained")
+    """What ``ablate`` prints: a line for each way to see and to rank, and which preset to take."""
+    from placewise.measuring import METRICS
+
+    figures = [word for label in METRICS.values() for word in (label, f"{label} gained")]
+    head = ("ranking", *figures, "ms/query", "bytes/photo", "against", "")
     rows = [
         (
             row.name,
-            *(f"{row.metrics[name]:.3f}" for name in ("map", "recall@1", "auroc")),
-            f"{row.ms_per_query:.1f}",
-            f"{row.bytes_per_photo:.0f}",
+            *(word for name in METRICS for word in (_metric(row.metrics.get(name)), _gain(row.gains.get(name)))),
+            "-" if row.left_out else f"{row.ms_per_query:.1f}",
+            "-" if row.left_out else f"{row.bytes_per_photo:.0f}",
             row.against or "-",
-            *(_gain(row.gains.get(name)) for name in ("map", "auroc")),
+            f"left out: {row.left_out}" if row.left_out else "",
         )
         for row in ablation.rows
     ]
-    notes = sorted({note for row in ablation.rows for note in row.notes})
+    said = tuple(f"step {row.name[2:]} is left out: " for row in ablation.rows if row.left_out)
+    notes = sorted({note for row in ablation.rows for note in row.notes if not note.startswith(said)})
     return "\n".join([table([head, *rows]), *notes, f"recommended: {ablation.recommended}: {ablation.because}"])
 
 
+def _metric(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
 def _gain(limits: tuple[float, float] | None) -> str:
-    return "-" if limits is None else f"{limits[0]:+.3f} to {limits[1]:+.3f}"
+    return "-" if limits is None or math.isnan(limits[0]) else f"{limits[0]:+.3f} to {limits[1]:+.3f}"
