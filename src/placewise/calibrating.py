@@ -13,7 +13,7 @@ from placewise.embed import embed_photos
 from placewise.errors import CalibrationError, OptionError
 from placewise.features import KIND as FEATURES
 from placewise.features import Features
-from placewise.gallery_ranking import current_ranking, ranking_of
+from placewise.gallery_ranking import current_ranking, ranking_of, steps_text
 from placewise.openset import (
     DEFAULT_AIM,
     DEFAULT_TAU,
@@ -254,7 +254,7 @@ def staleness(gallery: GalleryFile, calibration: Calibration, stack: Stack | Non
     """
     stack = stack or current_ranking(gallery).stack
     if not is_of(calibration, stack):
-        what = f"it ranks otherwise, now by {stack}, so that a fixed tau decides"
+        what = f"it ranks otherwise, now by {steps_text(stack)}, so that a fixed tau decides"
     elif gallery.revision == calibration.revision:
         return ""
     else:

@@ -53,3 +53,12 @@ def current_ranking(gallery: GalleryFile) -> Usable:
     """The same of the photos that the gallery holds now."""
     with gallery.reading():
         return ranking_of(gallery, gallery.table()) if read_stack(gallery).steps else Usable(NO_STACK)
+
+
+def steps_text(stack: Stack) -> str:
+    """What a gallery ranks by, in words.
+
+    >>> steps_text(NO_STACK)
+    'plain similarity'
+    """
+    return str(stack) if stack.steps else "plain similarity"

@@ -17,7 +17,7 @@ from placewise.errors import FeaturesMissingError, ImageError, OptionError
 from placewise.features import KIND as FEATURES
 from placewise.features import Features
 from placewise.gallery_file import are_unit_rows
-from placewise.gallery_ranking import ranking_of
+from placewise.gallery_ranking import ranking_of, steps_text
 from placewise.openset import CalibratedRule
 from placewise.rank import Verify, islands_of, open_ranker
 from placewise.search import ExactSearcher
@@ -110,16 +110,22 @@ class Locator:
         with self._turns.writing(), self._gallery.reading():
             if (self._gallery.revision, self._gallery.calibration) == (self._revision, self._calibration):
                 return False
-            known = self._gallery.changes_since(self._revision) is not None
-            table = self._gallery.table()
-            ranking = ranking_of(self._gallery, table, approximate=not self.exact)
-            if known and self._ranker.follows and ranking.stack == self._ranker.stack:
-                decision = self._decision(table, self._ranker)
-                self._ranker.follow(table)
-                self._ranking = ranking
-                self._take(table, decision)
-            else:  # another file has come to this path, or what was learned is of other photos
+            if not self._follow():  # another file has come to this path, or what was learned is of other photos
                 self._load()
+        return True
+
+    def _follow(self) -> bool:
+        """Bring in photos that came and went where the same steps are taken after that; returns whether they are."""
+        if not self._ranker.follows or self._gallery.changes_since(self._revision) is None:
+            return False
+        table = self._gallery.table()
+        ranking = ranking_of(self._gallery, table, approximate=not self.exact)
+        if ranking.stack != self._ranker.stack:
+            return False
+        decision = self._decision(table, self._ranker)
+        self._ranker.follow(table)
+        self._ranking = ranking
+        self._take(table, decision)
         return True
 
     @property
@@ -138,7 +144,7 @@ class Locator:
         if isinstance(self._rule, CalibratedRule):
             return staleness(self._gallery, self._rule.calibration, self._ranker.stack)
         if self._tau == "calibrated":
-            how = f" for its ranking by {self._ranker.stack}" if self._calibration else ""
+            how = f" for its ranking by {steps_text(self._ranker.stack)}" if self._calibration else ""
             return (
                 f"the gallery is not calibrated{how}: tau {self._rule.tau:.2f} on the plain similarity is a convention "
                 f"that promises nothing; run 'placewise calibrate'"
