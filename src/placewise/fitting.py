@@ -14,13 +14,12 @@ from placewise import images
 from placewise.errors import ImageError
 from placewise.gallery_file import GalleryFile
 from placewise.models import check_vocabulary
-from placewise.models.cards import LEARNED
-from placewise.models.learning import MOST_PHOTOS, Lesson, is_unfitted, vocabulary_of
+from placewise.models.learning import MOST_PHOTOS, Lesson, is_unfitted, learns_alike, vocabulary_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from placewise.core import Embedder, ModelCard, Photo, Source
+    from placewise.core import Embedder, Photo, Source
 
 __all__ = ["fit_model", "fitted_as", "vocabulary_of"]
 
@@ -60,19 +59,10 @@ def fitted_as(embedder: Embedder, gallery: Path | str) -> Embedder:
     if not is_unfitted(embedder) or not Path(gallery).exists():
         return embedder
     with GalleryFile.open(gallery) as opened:
-        if not _learns_alike(embedder.card, opened.card):
+        if not learns_alike(embedder.card, opened.card):
             opened.check_model(embedder.card)
         opened.check_settings(embedder.card)
-        return embedder.taught(check_vocabulary(opened.card, opened.vocabulary))
-
-
-def _learns_alike(card: ModelCard, kept: ModelCard) -> bool:
-    """Whether two models are the same but for what they learn from photos."""
-    if card.parts or kept.parts:
-        same = len(card.parts) == len(kept.parts)
-        return same and all(_learns_alike(*pair) for pair in zip(card.parts, kept.parts, strict=True))
-    alike = card.architecture == kept.architecture
-    return alike and (card.architecture in LEARNED or card.fingerprint == kept.fingerprint)
+        return embedder.taught(check_vocabulary(opened.card, opened.vocabulary), opened.card)
 
 
 class _Readable:
