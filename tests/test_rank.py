@@ -366,14 +366,14 @@ def test_a_gallery_with_a_damaged_ranking_is_refused(ranked: Path, tiny_model: E
 
 
 def test_a_gallery_keeps_the_preset_that_it_was_begun_with(tmp_path: Path, tiny_model: Embedder) -> None:
-    """A preset's ranking is kept in the file; without one, nothing is written."""
+    """A preset's ranking is kept in the file; of one that ranks by plain similarity, its name only."""
     with Gallery.open_for(tmp_path / "a.gallery", tiny_model, preset="balanced") as gallery:
         gallery.close()
     with Gallery.open_for(tmp_path / "b.gallery", tiny_model, preset="fast") as gallery:
         gallery.close()
     with GalleryFile.open(tmp_path / "a.gallery") as one, GalleryFile.open(tmp_path / "b.gallery") as other:
         assert stack_from_json(one.ranking or "") == PRESETS["balanced"].stack
-        assert (one.preset, other.preset, other.ranking) == ("balanced", "", None)
+        assert (one.preset, other.preset, other.ranking) == ("balanced", "fast", None)
 
 
 def test_presets_suit_the_default_model_and_leave_others_as_they_are() -> None:
@@ -382,10 +382,10 @@ def test_presets_suit_the_default_model_and_leave_others_as_they_are() -> None:
         card_with_look(MODELS["efficientnet-lite0"], preset.look)
     other = next(name for name, card in MODELS.items() if card.pooling != "average")
 
-    assert look_for("efficientnet-lite0", PRESETS["balanced"], Look()) == PRESETS["balanced"].look
-    assert look_for("efficientnet-lite0", PRESETS["balanced"], Look(flip=True)) == Look(flip=True)
-    assert look_for("efficientnet-lite0", PRESETS["balanced"], Look(), "int8") == Look()
-    assert look_for("vlad", PRESETS["balanced"], Look()) == Look()
-    assert look_for(other, PRESETS["balanced"], Look()) == Look()
+    assert look_for("efficientnet-lite0", PRESETS["balanced"].look, Look()) == PRESETS["balanced"].look
+    assert look_for("efficientnet-lite0", PRESETS["balanced"].look, Look(flip=True)) == Look(flip=True)
+    assert look_for("efficientnet-lite0", PRESETS["balanced"].look, Look(), "int8") == Look()
+    assert look_for("vlad", PRESETS["balanced"].look, Look()) == Look()
+    assert look_for(other, PRESETS["balanced"].look, Look()) == Look()
     with pytest.raises(OptionError, match=r"a preset must be one of fast, balanced, accurate, got 'best'"):
         find_preset("best")

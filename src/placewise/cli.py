@@ -335,12 +335,15 @@ def index(
     """
     from placewise import show
     from placewise.fitting import fit_model, fitted_as
-    from placewise.gallery import Gallery, preset_of
-    from placewise.presets import find_preset, look_for
+    from placewise.gallery import Gallery
+    from placewise.gallery_file import begun_card
+    from placewise.models import look_of
+    from placewise.presets import DEFAULT_PRESET, find_preset, look_for
 
     rows = _read(source, columns)
-    chosen = find_preset(preset or preset_of(gallery_path))
-    seen = look_for(model, chosen, look, precision)
+    kept = begun_card(gallery_path)
+    wanted = look_of(kept) if kept and not preset else find_preset(preset or DEFAULT_PRESET).look
+    seen = look_for(model, wanted, look, precision)
     embedder = fitted_as(_load(model, weights, precision, decode, device, seen), gallery_path)
     with _progress() as progress:
         embedder = fit_model(embedder, rows, on_progress=progress.stage("learning"))
@@ -349,7 +352,7 @@ def index(
         Gallery.open_for(
             gallery_path,
             embedder,
-            preset=preset or (None if gallery_path.exists() else chosen.name),
+            preset=preset or (None if kept else DEFAULT_PRESET),
             storage=storage,
             thumbnails=thumbnails,
             features=features,
@@ -582,7 +585,7 @@ def evaluate(
     kept = _top(top)
     rows = _read(source, columns)
     chosen = find_preset(preset or DEFAULT_PRESET)
-    looks = [look_for(name, chosen, look, precision) for name in wanted_models]
+    looks = [look_for(name, chosen.look, look, precision) for name in wanted_models]
     embedders = [
         _load(name, weights, precision, decode, device, seen) for name, seen in zip(wanted_models, looks, strict=True)
     ]

@@ -7,17 +7,17 @@ with one another only by that.
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from placewise import images
 from placewise.errors import ImageError
-from placewise.gallery_file import GalleryFile
+from placewise.gallery_file import GalleryFile, begun_card
 from placewise.models import check_vocabulary
 from placewise.models.learning import MOST_PHOTOS, Lesson, is_unfitted, learns_alike, vocabulary_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from placewise.core import Embedder, Photo, Source
 
@@ -56,7 +56,7 @@ def fitted_as(embedder: Embedder, gallery: Path | str) -> Embedder:
         ModelMismatchError: if it holds another model's embeddings.
         ModelError: if the gallery's vocabulary is damaged.
     """
-    if not is_unfitted(embedder) or not Path(gallery).exists():
+    if not is_unfitted(embedder) or begun_card(gallery) is None:
         return embedder
     with GalleryFile.open(gallery) as opened:
         if not learns_alike(embedder.card, opened.card):

@@ -25,6 +25,7 @@ from placewise.errors import GalleryError, ModelMismatchError, OptionError
 from placewise.features import KIND as FEATURES
 from placewise.gallery_schema import GALLERY_FORMAT, card_from_json, card_to_json
 from placewise.models.cards import LEARNED
+from placewise.models.looks import differs_in_look
 from placewise.photo_table import COLUMNS, PhotoTable, row_of
 from placewise.store import Store
 
@@ -82,6 +83,20 @@ class FileRecord:
     has_features: bool = False
 
 
+class Ranking(NamedTuple):
+    """How hits are ranked.
+
+    Attributes:
+        stack: the steps, as JSON; None for by plain similarity.
+        preset: the name that they came by; empty where they came by none.
+        verifies: whether photos are to keep local features for them.
+    """
+
+    stack: str | None = None
+    preset: str = ""
+    verifies: bool = False
+
+
 class GalleryFile:
     """An open gallery file. Use it as a context manager, so that it is closed into one clean file.
 
@@ -113,22 +128,28 @@ class GalleryFile:
             raise
 
     @classmethod
-    def open_for(
+    def open_for(  # noqa: PLR0913  # each is a choice that a user makes
         cls,
         path: Path | str,
         card: ModelCard,
         *,
         storage: Storage | None = None,
         thumbnails: bool | None = None,
+        features: bool | None = None,
+        ranking: Ranking | None = None,
         vocabulary: bytes | None = None,
     ) -> Self:
         """Open a gallery for writing embeddings of the model ``card``; make it where it is not there.
+
+        A new gallery is begun in one transaction: it has all of this, or was not begun.
 
         Args:
             path: the file.
             card: the model.
             storage: how a new gallery keeps embeddings (float32 if None); an existing one must agree.
             thumbnails: whether photos that are indexed from now on keep a thumbnail; None leaves it as it is.
+            features: whether they keep local features; None leaves it as it is, or as the ranking wants.
+            ranking: how hits are ranked from now on; None leaves it as it is.
             vocabulary: what the model has learned from photos, for a new gallery to keep.
 
         Raises:
@@ -143,30 +164,35 @@ class GalleryFile:
         try:
             if _stored_card(store) is None:
                 _check_learned(path, card, vocabulary)
-                rows: list[tuple[str, str | bytes]] = [
-                    ("card", card_to_json(card)),
-                    ("storage", storage or "float32"),
-                    *([("vocabulary", vocabulary)] if vocabulary is not None else []),
-                ]
-                with store.transaction():  # or ignore: another process may be making the gallery too
-                    store.execute_many("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
+                rows = {"card": card_to_json(card), "storage": storage or "float32", "vocabulary": vocabulary}
+                _begin(store, {**rows, **_settings(thumbnails, features, ranking)})
             gallery = cls(store, _stored_card(store) or card)
             gallery.check_model(card)
             gallery.check_settings(card, storage)
-            gallery.keep(thumbnails=thumbnails)
+            gallery.keep(thumbnails=thumbnails, features=features, ranking=ranking)
         except BaseException:
             store.close()
             raise
         return gallery
 
-    def keep(self, *, thumbnails: bool | None = None, features: bool | None = None) -> None:
-        """Say whether photos that are indexed from now on keep these; None leaves it as it is."""
-        wanted = {"thumbnails": thumbnails, "features": features}
-        rows = [(key, "yes" if on else "no") for key, on in wanted.items() if on is not None]
-        rows = [(key, value) for key, value in rows if (self._setting(key) == "yes") != (value == "yes")]
-        if rows:
-            with self.store.transaction():
-                self.store.execute_many("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+    def keep(
+        self, *, thumbnails: bool | None = None, features: bool | None = None, ranking: Ranking | None = None
+    ) -> None:
+        """Say how hits are ranked and what photos keep that are indexed from now on; None leaves it as it is.
+
+        Local features that only the ranking before wanted are kept no more. Another ranking than before is a new
+        revision, since similarities are others.
+        """
+        wanted = _settings(thumbnails, features, ranking, asked=self._setting("features") == "yes")
+        changed = {key: value for key, value in wanted.items() if self._setting(key) != value}
+        if not changed:
+            return
+        with self.store.transaction():
+            self.store.execute_many("DELETE FROM meta WHERE key = ?", ((key,) for key in changed))
+            rows = [(key, value) for key, value in changed.items() if value is not None]
+            self.store.execute_many("INSERT INTO meta VALUES (?, ?)", rows)
+            if "ranking" in changed:
+                self.new_revision(0)
 
     def _setting(self, key: str) -> str | None:
         rows = self.store.execute("SELECT value FROM meta WHERE key = ?", (key,))
@@ -185,7 +211,7 @@ class GalleryFile:
     @property
     def keeps_features(self) -> bool:
         """Whether photos that are indexed keep local features, to be verified by."""
-        return self._setting("features") == "yes"
+        return self._setting("features") in {"yes", "preset"}
 
     @property
     def calibration(self) -> str | None:
@@ -214,12 +240,21 @@ class GalleryFile:
         Raises:
             ModelMismatchError: if the fingerprints differ.
         """
-        if card.fingerprint != self.card.fingerprint:
+        if card.fingerprint == self.card.fingerprint:
+            return
+        if differs_in_look(card, self.card):
+            begun = f" (--preset {self.preset})" if self.preset else ""
+            message = (
+                f"gallery {self.path} must be used with the look that it was embedded with, {self.card.sight}, "
+                f"got {card.sight}; leave look and preset out to go on as it was begun{begun}, or index into another "
+                f"file"
+            )
+        else:
             message = (
                 f"gallery {self.path} must be used with the model it was made with, {_described(self.card)}, "
                 f"got {_described(card)}; use that model and its weights, or index into another file"
             )
-            raise ModelMismatchError(message)
+        raise ModelMismatchError(message)
 
     def check_settings(self, card: ModelCard, storage: Storage | None = None) -> None:
         """Refuse to mix exact embeddings with fast ones: the differences are small, and nobody would find them.
@@ -538,14 +573,9 @@ class GalleryFile:
                 ((int(number), kind, data) for number, data in features.items()),
             )
 
-    def put_ranking(self, text: str, *, preset: str = "") -> None:
-        """Keep how hits are ranked; another one than before is a new revision, since similarities are others."""
-        if (text, preset) == (self.ranking, self.preset):
-            return
-        with self.store.transaction():
-            rows = [("ranking", text), ("preset", preset)]
-            self.store.execute_many("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
-            self.new_revision(0)
+    def put_ranking(self, stack: str | None, *, preset: str = "") -> None:
+        """Keep how hits are ranked, None for by plain similarity; see `keep`."""
+        self.keep(ranking=Ranking(stack, preset))
 
     def put_calibration(self, text: str) -> None:
         """Keep how the gallery tells KNOWN from UNKNOWN, replacing what was kept before."""
@@ -587,6 +617,49 @@ class GalleryFile:
 def _stored_card(store: Store) -> ModelCard | None:
     rows = store.execute("SELECT value FROM meta WHERE key = 'card'")
     return card_from_json(str(rows[0][0]), store.path) if rows else None
+
+
+def begun_card(path: Path | str) -> ModelCard | None:
+    """The card of the model that a gallery was begun with; None where none was, as when a kill left an empty file.
+
+    Raises:
+        GalleryError: if the file is something else.
+    """
+    if not Path(path).exists():
+        return None
+    store = Store(Path(path), GALLERY_FORMAT, create=True)
+    try:
+        return _stored_card(store)
+    finally:
+        store.close()
+
+
+def _begin(store: Store, rows: Mapping[str, str | bytes | None]) -> None:
+    """Write what a new gallery begins with; nothing where another process has meanwhile."""
+    with store.transaction():
+        if _stored_card(store) is None:
+            given = [(key, value) for key, value in rows.items() if value is not None]
+            store.execute_many("INSERT OR REPLACE INTO meta VALUES (?, ?)", given)
+
+
+def _settings(
+    thumbnails: bool | None,  # noqa: FBT001
+    features: bool | None,  # noqa: FBT001
+    ranking: Ranking | None,
+    *,
+    asked: bool = False,
+) -> dict[str, str | None]:
+    """The rows of ``meta`` that say this, None for those that are to go; ``asked`` for features that are kept."""
+    rows: dict[str, str | None] = {}
+    if thumbnails is not None:
+        rows["thumbnails"] = "yes" if thumbnails else None
+    if ranking is not None:
+        rows |= {"ranking": ranking.stack, "preset": ranking.preset or None}
+    if features is not None:
+        rows["features"] = "yes" if features else None
+    elif ranking is not None and not asked:
+        rows["features"] = "preset" if ranking.verifies else None
+    return rows
 
 
 def _check_learned(path: Path | str, card: ModelCard, vocabulary: bytes | None) -> None:

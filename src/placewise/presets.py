@@ -6,13 +6,21 @@ second place of a set of landmarks; docs/ranking.md gives what they are worth th
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from placewise.errors import OptionError
+from placewise.gallery_file import Ranking
 from placewise.models import Look, can_look, part_names
+from placewise.models.looks import card_with_look, published
 from placewise.rank import Centre, Island, Place, Stack, Verify
+
+if TYPE_CHECKING:
+    from placewise.core import ModelCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,12 @@ class Preset:
     look: Look
     stack: Stack
     says: str
+
+    @property
+    def ranking(self) -> Ranking:
+        """What a gallery keeps of it."""
+        stack = self.stack.to_json() if self.stack.steps else None
+        return Ranking(stack, self.name, verifies=self.stack.step(Verify) is not None)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
@@ -57,9 +71,6 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 DEFAULT_PRESET = "balanced"
 """Taken where none is named."""
 
-FORMER_PRESET = "fast"
-"""What a gallery was begun with that names none: by an earlier version, or by a program with a model of its own."""
-
 
 def find_preset(name: str) -> Preset:
     """The preset of a name.
@@ -73,20 +84,32 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def look_for(model: str, preset: Preset, look: Look, precision: str = "auto") -> Look:
-    """How a model sees photos: as the user says, else as the preset, else, where it cannot, as its card says.
+def look_for(model: str, wanted: Look, look: Look, precision: str = "auto") -> Look:
+    """How a model sees photos: as the user says, else as is wanted, else, where it cannot, as its card says.
 
     Args:
         model: its name or file.
-        preset: what was chosen.
+        wanted: the look of a preset, or of the gallery that is there.
         look: what the user says; a `Look` without arguments says nothing.
         precision: as for `models.load_model`; an 8-bit variant's graph is fixed.
     """
     if look != Look():
         return look
-    return Look() if precision == "int8" else usable_look(model, preset.look)
+    return usable_look(model, Look(flip=wanted.flip, crops=wanted.crops) if precision == "int8" else wanted)
 
 
 def usable_look(model: str, look: Look) -> Look:
     """A look if a model, or one of two that are fused, can have it, else that of its card."""
     return look if any(can_look(name, look) for name in part_names(model)) else Look()
+
+
+def seen_by(preset: Preset, card: ModelCard) -> ModelCard:
+    """The card that a gallery's model would have if it saw photos as a preset says, as far as it can."""
+    if card.parts:
+        parts = tuple(seen_by(preset, part) for part in card.parts)
+        return dataclasses.replace(card, input=parts[0].input, parts=parts)
+    own = published(card)
+    if card.precision != "int8":
+        with suppress(OptionError):
+            own = card_with_look(own, preset.look)
+    return dataclasses.replace(card, input=own.input, pooling=own.pooling, views=own.views)
