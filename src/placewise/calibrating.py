@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 
-_LEAST_COHORT = 2
+LEAST_COHORT = 2
 """With fewer photos of other places there is no contrast."""
 
 
@@ -109,7 +109,7 @@ def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranke
         return SimilarityRule(DEFAULT_TAU if isinstance(tau, str) else tau), np.full(len(table), -1)
     codes = table.places_by(calibration.unit).codes
     ids, cohort = ranker.vectors(np.array(calibration.cohort, dtype=np.int64))
-    if calibration.cohort and len(ids) < _LEAST_COHORT and (codes >= 0).any():
+    if calibration.cohort and len(ids) < LEAST_COHORT and (codes >= 0).any():
         message = (
             f"the photos that a calibration rests on must be in the gallery, got {len(ids)} of them; "
             f"run 'placewise calibrate' again"

@@ -877,17 +877,20 @@ def gallery_ann(gallery_path: Path, as_json: bool) -> None:
 @_gallery_file
 @click.argument("out", type=click.Path(path_type=Path))
 def gallery_export(gallery_path: Path, out: Path) -> None:
-    """Write embeddings, paths and places to a NumPy archive.
+    """Write embeddings, paths, places and how the gallery ranks and decides to a NumPy archive.
+
+    Thumbnails, local features and what is known of the photos' files are left out.
 
     \b
     Example: placewise gallery export city.gallery city.npz
     """
-    from placewise.archive import export_npz
+    from placewise.archive import export_npz, left_behind
     from placewise.gallery_file import GalleryFile
 
     with GalleryFile.open(gallery_path) as opened:
-        count = export_npz(opened, out)
+        count, notes = export_npz(opened, out), left_behind(opened)
     _print(f"{out}: {count} photos")
+    _note(*notes)
 
 
 @gallery.command("import")
@@ -897,6 +900,9 @@ def gallery_export(gallery_path: Path, out: Path) -> None:
 @click.option("--model", help="The model that made the embeddings, where the archive does not say.")
 def gallery_import(gallery_path: Path, archive: Path, weights: Path | None, model: str | None) -> None:
     """Read a NumPy archive of embeddings and paths into a gallery.
+
+    A gallery that is made ranks and decides as the exported one did, where the archive says how; one that is there
+    goes on as it does.
 
     \b
     Example: placewise gallery import city.gallery city.npz
