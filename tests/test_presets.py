@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from tests.conftest import TinyModel
 
@@ -173,3 +174,32 @@ def test_a_preset_of_the_same_look_replaces_the_ranking(tmp_path: Path, balanced
         Gallery.open_for(tiny, preset=name).close()
         with GalleryFile.open(tiny) as file:
             assert (file.preset, bool(file.ranking)) == (name, name != "fast")
+
+
+def test_the_commands_say_how_a_gallery_goes_on_to_rank(
+    balanced: Path, tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A copy by an archive has the preset; of an older archive it is named; merging says what stays."""
+    path, copy, former = Path(shutil.copy(balanced, tmp_path / "city.gallery")), tmp_path / "copy", tmp_path / "former"
+    index(tiny_dataset, "--gallery", path)
+
+    def say(*arguments: object) -> tuple[str, str]:
+        app.main(["gallery", *map(str, arguments)], standalone_mode=False)
+        return capsys.readouterr()
+
+    capsys.readouterr()
+    assert say("export", path, tmp_path / "x.npz") == (f"{tmp_path / 'x.npz'}: 12 photos\n", "")
+    assert say("import", copy, tmp_path / "x.npz") == (f"{copy}: 12 photos imported\n", "")
+    with np.load(tmp_path / "x.npz") as arrays:
+        np.savez(tmp_path / "y.npz", **{name: arrays[name] for name in arrays if name not in {"ranking", "preset"}})
+    assert say("import", former, tmp_path / "y.npz")[1] == (
+        "note: it ranks by plain similarity; photos are seen as by balanced: "
+        "'placewise index --preset balanced' ranks so\n"
+    )
+    assert say("merge", copy, former)[1] == f"note: {former} ranks in another way; {copy} goes on in its own\n"
+    for made in (copy, former):
+        index(tiny_dataset, "--gallery", made)
+    index(tiny_dataset, "--gallery", former, "--preset", "balanced")
+
+    with GalleryFile.open(former) as file:
+        assert (file.preset, stack_from_json(file.ranking or "")) == ("balanced", PRESETS["balanced"].stack)

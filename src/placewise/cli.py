@@ -908,13 +908,19 @@ def gallery_import(gallery_path: Path, archive: Path, weights: Path | None, mode
     Example: placewise gallery import city.gallery city.npz
     """
     from placewise.archive import import_npz
+    from placewise.gallery_file import GalleryFile
+    from placewise.presets import preset_seen
 
     if weights and not model:
         message = f"weights must come with --model, got {weights} alone; name the model too"
         raise OptionError(message)
     card = _load(model, weights).card if model else None
     count = import_npz(archive, gallery_path, card=card)
+    with GalleryFile.open(gallery_path) as opened:
+        seen = "" if opened.preset else preset_seen(opened.card)
     _print(f"{gallery_path}: {count} photos imported")
+    if seen:
+        _note(f"it ranks by plain similarity; photos are seen as by {seen}: 'placewise index --preset {seen}' ranks so")
 
 
 @gallery.command("remove")
@@ -957,7 +963,7 @@ def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> 
     """Add the photos of other galleries of the same model to a gallery.
 
     Photos that are there already, with the same name and content, are left as they are. Where a name stands for
-    different photos, nothing is changed.
+    different photos, nothing is changed. The gallery goes on to rank as it does, whatever the others do.
 
     \b
     Example: placewise gallery merge city.gallery suburb.gallery
@@ -968,6 +974,8 @@ def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> 
         for other in others:
             merged = opened.merge(other, prefix=prefix)
             _print(f"{other}: {merged.added} photos added, {merged.present} there already")
+            if merged.ranked_otherwise:
+                _note(f"{other} ranks in another way; {gallery_path} goes on in its own")
         _print(f"{gallery_path} holds {len(opened)} photos")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from placewise.calibrating import read_calibration, staleness
+from placewise.calibrating import read_calibration, read_stack, staleness
 from placewise.errors import CalibrationError, GalleryError
 from placewise.gallery_file import GalleryFile, convert_vector
 from placewise.gallery_schema import GALLERY_FORMAT
@@ -100,16 +100,24 @@ def _is_whole(vector: Any, checksum: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What `merge` did: photos added, and photos that were there already with the same content."""
+    """What `merge` did.
+
+    Attributes:
+        added: photos added.
+        present: photos that were there already with the same content.
+        ranked_otherwise: whether the other gallery ranks in another way, in which these are not ranked any more.
+    """
 
     added: int
     present: int
+    ranked_otherwise: bool = False
 
 
 def merge(gallery: GalleryFile, other: GalleryFile, *, prefix: str = "") -> Merged:
     """Add the photos of another gallery, with embeddings, thumbnails and local features, in one transaction.
 
-    A photo that is there under the same path with the same content is left as it is.
+    A photo that is there under the same path with the same content is left as it is. So is how the gallery ranks, and
+    what it keeps of photos, whatever the other one does; its calibration is stale if photos were added.
 
     Args:
         gallery: where they go.
@@ -137,7 +145,7 @@ def merge(gallery: GalleryFile, other: GalleryFile, *, prefix: str = "") -> Merg
         ((added,),) = store.execute("SELECT count(*) FROM photos WHERE id > ?", (offset,))
         gallery.new_revision(added)
         ((total,),) = store.execute("SELECT count(*) FROM other.photos")
-    return Merged(added=added, present=total - added)
+    return Merged(added, total - added, ranked_otherwise=read_stack(gallery) != read_stack(other))
 
 
 def _refuse_conflicts(gallery: GalleryFile, other: GalleryFile, before: str) -> None:

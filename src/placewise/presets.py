@@ -113,3 +113,14 @@ def seen_by(preset: Preset, card: ModelCard) -> ModelCard:
         with suppress(OptionError):
             own = card_with_look(own, preset.look)
     return dataclasses.replace(card, input=own.input, pooling=own.pooling, views=own.views)
+
+
+def preset_seen(card: ModelCard) -> str:
+    """The preset, other than `fast`, whose look a gallery's model has; empty where it is none's, or several's.
+
+    >>> from placewise.models import find_card
+    >>> preset_seen(seen_by(PRESETS["accurate"], find_card("resnet50"))), preset_seen(find_card("resnet50"))
+    ('accurate', '')
+    """
+    alike = [preset for preset in PRESETS.values() if seen_by(preset, card).sight == card.sight]
+    return alike[0].name if len(alike) == 1 and alike[0].stack.steps else ""
