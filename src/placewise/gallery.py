@@ -18,8 +18,9 @@ from placewise.gallery_file import GalleryFile, begun_card
 from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
 from placewise.models import load_model, load_model_of
+from placewise.models.looks import seen_with
 from placewise.openset import DEFAULT_AIM, Aim, Calibration
-from placewise.presets import DEFAULT_PRESET, find_preset, seen_by
+from placewise.presets import DEFAULT_PRESET, find_preset
 from placewise.rank import left_out
 from placewise.renewal import Renewed, renew_calibration
 from placewise.search.sidecar import SearcherKind, build_ann, renew_ann
@@ -111,7 +112,7 @@ class Gallery:
         """
         kept, chosen = begun_card(path), find_preset(preset) if preset else None
         if kept and embedder is None:
-            card, vocabulary = seen_by(chosen, kept) if chosen else kept, None
+            card, vocabulary = seen_with(kept, chosen.look) if chosen else kept, None
         else:
             if embedder is None:
                 chosen = chosen or find_preset(DEFAULT_PRESET)

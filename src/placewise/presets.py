@@ -6,9 +6,7 @@ second place of a set of landmarks; docs/ranking.md gives what they are worth th
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING
 from placewise.errors import OptionError
 from placewise.gallery_file import Ranking
 from placewise.models import Look, can_look, part_names
-from placewise.models.looks import card_with_look, published
+from placewise.models.looks import seen_with
 from placewise.rank import Centre, Island, Place, Stack, Verify
 
 if TYPE_CHECKING:
@@ -103,24 +101,12 @@ def usable_look(model: str, look: Look) -> Look:
     return look if any(can_look(name, look) for name in part_names(model)) else Look()
 
 
-def seen_by(preset: Preset, card: ModelCard) -> ModelCard:
-    """The card that a gallery's model would have if it saw photos as a preset says, as far as it can."""
-    if card.parts:
-        parts = tuple(seen_by(preset, part) for part in card.parts)
-        return dataclasses.replace(card, input=parts[0].input, parts=parts)
-    own = published(card)
-    if card.precision != "int8":
-        with suppress(OptionError):
-            own = card_with_look(own, preset.look)
-    return dataclasses.replace(card, input=own.input, pooling=own.pooling, views=own.views)
-
-
 def preset_seen(card: ModelCard) -> str:
     """The preset, other than `fast`, whose look a gallery's model has; empty where it is none's, or several's.
 
     >>> from placewise.models import find_card
-    >>> preset_seen(seen_by(PRESETS["accurate"], find_card("resnet50"))), preset_seen(find_card("resnet50"))
+    >>> preset_seen(seen_with(find_card("resnet50"), PRESETS["accurate"].look)), preset_seen(find_card("resnet50"))
     ('accurate', '')
     """
-    alike = [preset for preset in PRESETS.values() if seen_by(preset, card).sight == card.sight]
+    alike = [preset for preset in PRESETS.values() if seen_with(card, preset.look).sight == card.sight]
     return alike[0].name if len(alike) == 1 and alike[0].stack.steps else ""

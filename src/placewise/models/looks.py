@@ -6,13 +6,16 @@ import dataclasses
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import TYPE_CHECKING, Literal, get_args
 
 from placewise.core import Views
 from placewise.errors import OptionError
-from placewise.models.cards import FOREIGN, LEARNED, MODELS
+from placewise.models.cards import FOREIGN, LEARNED, MODELS, VLAD
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from placewise.core import InputRule, ModelCard
 
 Fit = Literal["crop", "whole", "both"]
@@ -116,22 +119,40 @@ def card_seen_like(card: ModelCard, other: ModelCard) -> ModelCard:
 
 
 def look_of(card: ModelCard) -> Look:
-    """How a gallery's model sees photos, where that is not as is published; of two models what one or both were given.
+    """A look by which a gallery's model sees as it does; one that says nothing where its card's own is enough.
 
     >>> from placewise.models.cards import find_card
     >>> seen = card_with_look(find_card("resnet50"), Look(sizes=(320,), fit="whole"))
     >>> look_of(seen).sizes, look_of(seen).fit, look_of(find_card("resnet50")) == Look()
     ((320,), 'whole', True)
     """
-    for part in card.parts or (card,):
-        own = published(part)
-        if (own.input, own.pooling, own.views) != (part.input, part.pooling, part.views):
-            with suppress(OptionError, TypeError):
-                return _look_like(own, part)
-    return Look()
+    looks = (look for part in card.parts or (card,) for look in _looks_like(part))
+    return next((look for look in chain([Look()], looks) if seen_with(card, look) == card), Look())
 
 
-def published(card: ModelCard) -> ModelCard:
+def _looks_like(card: ModelCard) -> Iterator[Look]:
+    """Looks that one of two models may have been given: all that its card says, and less of it."""
+    with suppress(OptionError, TypeError):
+        look = _look_like(_published(card), card)
+        for sizes, fit, pooling in product((look.sizes, ()), (look.fit, None), (look.pooling, None)):
+            yield dataclasses.replace(look, sizes=sizes, fit=fit, pooling=pooling)
+
+
+def seen_with(card: ModelCard, look: Look) -> ModelCard:
+    """A gallery's card if its model had another look, as far as it can have that; of two models, each."""
+    if card.parts:
+        parts = tuple(seen_with(part, look) for part in card.parts)
+        return dataclasses.replace(card, input=parts[0].input, parts=parts)
+    own = _published(card)
+    if card.precision == "int8":
+        look = Look(flip=look.flip, crops=look.crops)
+    if card.architecture != VLAD:
+        with suppress(OptionError):
+            own = card_with_look(own, look)
+    return dataclasses.replace(card, input=own.input, pooling=own.pooling, views=own.views)
+
+
+def _published(card: ModelCard) -> ModelCard:
     """The card of the table that a gallery's card was made from; of a file of the user's, its own without views."""
     own = MODELS.get(card.name)
     return own if own and own.architecture == card.architecture else dataclasses.replace(card, views=Views())
