@@ -111,6 +111,18 @@ def test_features_come_and_go_with_a_preset(tmp_path: Path, tiny_model: TinyMode
             assert file.keeps_features is kept, (preset, features)
 
 
+def test_hits_that_nothing_verifies_are_said(tiny_dataset: Path, tmp_path: Path, tiny_model: TinyModel) -> None:
+    """A ranking that verifies leaves that out where no photo has local features, as after an import, and says so."""
+    note = "step verify is left out: the gallery keeps no local features; index its photos again with --features"
+    for features in (False, True):
+        with Gallery.open_for(tmp_path / "g", tiny_model, preset="accurate", features=features) as gallery:
+            assert not any("verify" in one for one in gallery.notes)
+            gallery.add(tiny_dataset)
+            told = (gallery.notes, gallery._ready().notes)
+            assert [note in notes for notes in told] == [not features] * 2
+            gallery.remove(globs=["*"])
+
+
 def test_a_gallery_without_a_preset_is_seen_as_it_was(tiny_dataset: Path, tmp_path: Path) -> None:
     """Whoever made it: its own card says how photos are seen, in Python and on the command line."""
     for number, look in enumerate((PRESETS["balanced"].look, Look(sizes=(96,), fit="whole", flip=True))):

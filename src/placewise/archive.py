@@ -18,8 +18,8 @@ from placewise.calibrating import LEAST_COHORT, read_calibration, read_stack, st
 from placewise.core import Photo, Position
 from placewise.errors import CalibrationError, GalleryError, OptionError
 from placewise.files import check_output, write_atomically
-from placewise.gallery_file import GalleryFile, Ranking, begun_card, check_embeddings
-from placewise.gallery_schema import card_from_json, card_to_json
+from placewise.gallery_file import GalleryFile, begun_card, check_embeddings
+from placewise.gallery_schema import Ranking, card_from_json, card_to_json
 from placewise.openset import calibration_from_json, calibration_to_json
 from placewise.rank import NO_STACK, Verify, stack_from_json
 

@@ -87,6 +87,13 @@ def read_stack(gallery: GalleryFile) -> Stack:
         raise GalleryError(message) from error
 
 
+def unverified(gallery: GalleryFile) -> tuple[str, ...]:
+    """A note where a gallery's ranking verifies hits and none of its photos has the local features for that."""
+    if read_stack(gallery).step(Verify) is None or gallery.has_features or not len(gallery):
+        return ()
+    return ("step verify is left out: the gallery keeps no local features; index its photos again with --features",)
+
+
 def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranker) -> tuple[Rule, NDArray[np.int64]]:
     """The rule that decides on a gallery's answers, and the codes of what its photos show, ``(N,)``.
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from placewise import housekeeping
-from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration, read_stack, staleness
+from placewise.calibrating import (
+    calibrate_gallery,
+    calibrate_labelled,
+    read_calibration,
+    read_stack,
+    staleness,
+    unverified,
+)
 from placewise.core import Source
 from placewise.errors import CalibrationError, GalleryError
 from placewise.fitting import fitted_as, vocabulary_of
@@ -283,8 +290,8 @@ class Gallery:
     def notes(self) -> tuple[str, ...]:
         """Which steps of its ranking are left out, as many and such photos as it holds, and why, a line each."""
         with self._file.reading():
-            table, stack = self._file.table(), read_stack(self._file)
-        return left_out(stack, len(table), self.card.dim, table.place_codes.astype(np.int64))
+            table, stack, more = self._file.table(), read_stack(self._file), unverified(self._file)
+        return (*left_out(stack, len(table), self.card.dim, table.place_codes.astype(np.int64)), *more)
 
     @property
     def caution(self) -> str:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from placewise.core import FileState
 from placewise.errors import GalleryError, ModelMismatchError, OptionError
 from placewise.features import KIND as FEATURES
-from placewise.gallery_schema import GALLERY_FORMAT, card_from_json, card_to_json
+from placewise.gallery_schema import GALLERY_FORMAT, Ranking, card_from_json, card_to_json, setting_rows
 from placewise.models.cards import LEARNED
 from placewise.models.looks import differs_in_look
 from placewise.photo_table import COLUMNS, PhotoTable, row_of
@@ -81,20 +81,6 @@ class FileRecord:
     origin: Origin | None
     has_thumbnail: bool
     has_features: bool = False
-
-
-class Ranking(NamedTuple):
-    """How hits are ranked.
-
-    Attributes:
-        stack: the steps, as JSON; None for by plain similarity.
-        preset: the name that they came by; empty where they came by none.
-        verifies: whether photos are to keep local features for them.
-    """
-
-    stack: str | None = None
-    preset: str = ""
-    verifies: bool = False
 
 
 class GalleryFile:
@@ -165,7 +151,7 @@ class GalleryFile:
             if _stored_card(store) is None:
                 _check_learned(path, card, vocabulary)
                 rows = {"card": card_to_json(card), "storage": storage or "float32", "vocabulary": vocabulary}
-                _begin(store, {**rows, **_settings(thumbnails, features, ranking)})
+                _begin(store, {**rows, **setting_rows(thumbnails, features, ranking)})
             gallery = cls(store, _stored_card(store) or card)
             gallery.check_model(card)
             gallery.check_settings(card, storage)
@@ -183,7 +169,7 @@ class GalleryFile:
         Local features that only the ranking before wanted are kept no more. Another ranking than before is a new
         revision, since similarities are others.
         """
-        wanted = _settings(thumbnails, features, ranking, asked=self._setting("features") == "yes")
+        wanted = setting_rows(thumbnails, features, ranking, asked=self._setting("features") == "yes")
         changed = {key: value for key, value in wanted.items() if self._setting(key) != value}
         if not changed:
             return
@@ -435,6 +421,12 @@ class GalleryFile:
             )
         )
 
+    @property
+    def has_features(self) -> bool:
+        """Whether any photo has local features of the present kind."""
+        ((found,),) = self.store.execute("SELECT EXISTS (SELECT 1 FROM features WHERE kind = ?)", (FEATURES,))
+        return bool(found)
+
     # ---- writing ----------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -640,26 +632,6 @@ def _begin(store: Store, rows: Mapping[str, str | bytes | None]) -> None:
         if _stored_card(store) is None:
             given = [(key, value) for key, value in rows.items() if value is not None]
             store.execute_many("INSERT OR REPLACE INTO meta VALUES (?, ?)", given)
-
-
-def _settings(
-    thumbnails: bool | None,  # noqa: FBT001
-    features: bool | None,  # noqa: FBT001
-    ranking: Ranking | None,
-    *,
-    asked: bool = False,
-) -> dict[str, str | None]:
-    """The rows of ``meta`` that say this, None for those that are to go; ``asked`` for features that are kept."""
-    rows: dict[str, str | None] = {}
-    if thumbnails is not None:
-        rows["thumbnails"] = "yes" if thumbnails else None
-    if ranking is not None:
-        rows |= {"ranking": ranking.stack, "preset": ranking.preset or None}
-    if features is not None:
-        rows["features"] = "yes" if features else None
-    elif ranking is not None and not asked:
-        rows["features"] = "preset" if ranking.verifies else None
-    return rows
 
 
 def _check_learned(path: Path | str, card: ModelCard, vocabulary: bytes | None) -> None:

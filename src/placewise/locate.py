@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from placewise import images, rank
-from placewise.calibrating import deciding, read_stack, rule_for, staleness
+from placewise.calibrating import deciding, read_stack, rule_for, staleness, unverified
 from placewise.checking import CheckedHits, check_all, features_of
 from placewise.core import FileState, Neighbors, Photo, Source
 from placewise.embed import Seen, embed_photos
@@ -125,7 +125,7 @@ class Locator:
     @property
     def notes(self) -> tuple[str, ...]:
         """Which steps of the gallery's ranking are left out, and why, a line each."""
-        return self._ranker.notes
+        return (*self._ranker.notes, *unverified(self._gallery))
 
     @property
     def caution(self) -> str:

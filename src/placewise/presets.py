@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from placewise.errors import OptionError
-from placewise.gallery_file import Ranking
+from placewise.gallery_schema import Ranking
 from placewise.models import Look, can_look, part_names
 from placewise.models.looks import seen_with
 from placewise.rank import Centre, Island, Place, Stack, Verify
