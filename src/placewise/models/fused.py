@@ -105,7 +105,7 @@ class FusedEmbedder:
             OptionError: if they are not two models that can be fused.
             ModelError: if what was learned is damaged.
         """
-        self._parts = _checked(parts if vocabulary else sorted(parts, key=lambda part: part.card.name))
+        self._parts = _checked(parts if vocabulary is not None else sorted(parts, key=lambda part: part.card.name))
         self.vocabulary = vocabulary
         self._scales = None if vocabulary is None else np.array(Fusion.from_bytes(vocabulary).scales, np.float32)
         self.card = _card([part.card for part in self._parts], vocabulary)
