@@ -33,7 +33,7 @@ from placewise.rank import (
     left_out,
     stack_from_json,
 )
-from placewise.search.sidecar import build_ann
+from placewise.search.sidecar import SearcherKind, build_ann
 
 STACKS = (
     Stack((Place(0.4),)),
@@ -345,6 +345,29 @@ def test_a_calibration_decides_only_for_the_ranking_that_it_is_of(ranked: Path, 
         assert stack is not None
         gallery.put_ranking(stack, preset="balanced")
         assert [answer.tau for answer in Locator(gallery, tiny_model).answers(queries)] == [one.tau for one in own]
+
+
+@pytest.mark.parametrize("searcher", ["exact", "ann"])
+@pytest.mark.parametrize(
+    "stack",
+    [Stack(), Stack((Centre(0.7), Place(0.5))), Stack((Whiten(24), Place(0.3))), Stack((Centre(), Expand(3)))],
+    ids=lambda stack: "-".join(stack.names) or "nothing",
+)
+def test_an_answer_does_not_depend_on_who_else_asks(
+    ranked: Path, tiny_model: Embedder, stack: Stack, searcher: SearcherKind
+) -> None:
+    """Asked alone or among others, a query gets the same similarities and confidence to the last digit."""
+    queries = town(24, seed=9)[0]
+    with Gallery.open(ranked, embedder=tiny_model) as gallery:
+        gallery._file.put_ranking(stack.to_json())
+        gallery.calibrate()
+        gallery.build_ann()
+    with GalleryFile.open(ranked) as file:
+        locator = Locator(file, tiny_model, searcher=searcher)
+        together = locator.answers(queries)
+
+        assert [locator.answers(query[None])[0] for query in queries] == list(together)
+        assert locator.answers(queries[5:12]) == together[5:12]
 
 
 def test_an_approximate_search_of_nothing_finds_nothing(tmp_path: Path, tiny_model: Embedder) -> None:

@@ -25,6 +25,7 @@ from placewise.openset import (
     Questions,
     Rule,
     SimilarityRule,
+    background_of,
     calibrate,
     calibration_from_json,
     calibration_to_json,
@@ -274,7 +275,8 @@ def _labelled_exam(  # what an exam is made of
     checked = verified(found) if verified else CheckedHits(found.ids, found.similarities)
     seen, similarities, geometry = checked.first(HITS)
     cohort = cohort_of(held, seed)
-    evidence, _ = evidence_of(similarities, held[seen], vectors @ embeddings[cohort].T, held[cohort], geometry)
+    background = background_of(vectors, embeddings[cohort])
+    evidence, _ = evidence_of(similarities, held[seen], background, held[cohort], geometry)
     named = held[seen[:, 0]]
     questions = Questions(evidence, wanted, named, named == wanted)
     count = len(np.unique(held[labelled]))
