@@ -147,7 +147,7 @@ def info_text(info: Mapping[str, object], faults: Sequence[str] | None) -> str:
 
 
 def answer_json(name: str, answer: Answer, notes: Sequence[str] = ()) -> dict[str, object]:
-    """What ``locate --json`` prints for one photo; ``notes`` say which steps of the ranking are left out, and why."""
+    """What ``locate --json`` prints for one photo; ``notes`` are those of the `Locator`."""
     from placewise.evaluation import hit_json  # 'placewise models list' must not wait for the whole pipeline
 
     return {
