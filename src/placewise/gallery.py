@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from placewise import housekeeping
-from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_calibration, read_stack, staleness
+from placewise.calibrating import (
+    calibrate_gallery,
+    calibrate_labelled,
+    read_calibration,
+    read_preset,
+    read_stack,
+    staleness,
+)
 from placewise.core import Source
 from placewise.errors import CalibrationError, GalleryError
 from placewise.fitting import fitted_as, vocabulary_of
@@ -151,7 +158,7 @@ class Gallery:
             cache: embeddings of earlier runs.
             prefix: a folder to put before the photos' paths, for a second source whose names are those of the first.
             prune: remove the photos that came from this source's folder and that it no longer names.
-            rehash: read every file, whatever its size and times say.
+            rehash: read every file, whatever its size and times say, and extract damaged local features again.
             on_progress: called with (stage, photos done, photos in all).
 
         Raises:
@@ -232,6 +239,7 @@ class Gallery:
 
         Raises:
             CalibrationError: if nothing tells one place of the gallery from another.
+            FeaturesDamagedError: if local features that hits are verified by are not what was written.
             OptionError: if the rate is no share.
         """
         aim = Aim(false_accept_rate, method)
@@ -270,10 +278,14 @@ class Gallery:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which steps of its ranking are left out, as many and such photos as it holds, and why, a line each."""
+        """Which steps of its ranking are left out, as many and such photos as it holds, and why, a line each.
+
+        Likewise which hits could not be verified up to now; see `Locator.damage`.
+        """
         with self._file.reading():
             table, stack = self._file.table(), read_stack(self._file)
-        return left_out(stack, len(table), self.card.dim, table.place_codes.astype(np.int64))
+        steps = left_out(stack, len(table), self.card.dim, table.place_codes.astype(np.int64))
+        return (*steps, *filter(None, [self._locator.damage if self._locator else ""]))
 
     @property
     def caution(self) -> str:
@@ -341,12 +353,12 @@ def preset_of(path: Path) -> str:
     """The preset that a gallery was begun with; the default one where there is none yet.
 
     Raises:
-        GalleryError: if it is no gallery.
+        GalleryError: if it is no gallery, or names a preset that there is not.
     """
     if not path.exists():
         return DEFAULT_PRESET
     with GalleryFile.open(path) as file:
-        return file.preset or FORMER_PRESET
+        return read_preset(file) or FORMER_PRESET
 
 
 def _stage(name: str, on_progress: Callable[[str, int, int], None] | None) -> Callable[[int, int], None] | None:
