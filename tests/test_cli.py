@@ -75,6 +75,7 @@ def test_validate_index_locate_evaluate(landmarks: Path, tmp_path: Path) -> None
         "moved": 0,
         "relabelled": 0,
         "unchanged": 0,
+        "mended": 0,
         "removed": 0,
         "embedded": 37,
         "failed": [],

@@ -10,9 +10,8 @@ import numpy as np
 
 from placewise.checking import CheckedHits, Examiner, check_all, features_of_all
 from placewise.embed import embed_photos
-from placewise.errors import CalibrationError, GalleryError, OptionError
-from placewise.features import KIND as FEATURES
-from placewise.features import Features
+from placewise.errors import CalibrationError, FeaturesDamagedError, GalleryError, OptionError
+from placewise.kept_features import KeptFeatures
 from placewise.openset import (
     DEFAULT_AIM,
     DEFAULT_TAU,
@@ -26,6 +25,7 @@ from placewise.openset import (
     Questions,
     Rule,
     SimilarityRule,
+    background_of,
     calibrate,
     calibration_from_json,
     calibration_to_json,
@@ -33,6 +33,7 @@ from placewise.openset import (
     evidence_of,
     self_exam,
 )
+from placewise.presets import PRESETS
 from placewise.rank import (
     MOST_VERIFIED,
     NO_STACK,
@@ -53,11 +54,15 @@ if TYPE_CHECKING:
 
     from placewise.cache import Cache
     from placewise.core import Embedder, Embeddings, Neighbors, Photo, Source, Tau
+    from placewise.features import Features
     from placewise.gallery_file import GalleryFile
     from placewise.photo_table import PhotoTable
 
     Progress = Callable[[int, int], None]
 
+
+_SHOWN = 40
+"""Characters of a damaged name that a message shows."""
 
 LEAST_COHORT = 2
 """With fewer photos of other places there is no contrast."""
@@ -83,7 +88,10 @@ def read_stack(gallery: GalleryFile) -> Stack:
     try:
         return NO_STACK if text is None else stack_from_json(text)
     except OptionError as error:
-        message = f"gallery {gallery.path}: {error}"
+        name = gallery.preset if gallery.preset in PRESETS else "NAME"
+        message = f"the ranking of gallery {gallery.path} is damaged or of another version: {error}; " + _mend(
+            gallery, name
+        )
         raise GalleryError(message) from error
 
 
@@ -92,6 +100,26 @@ def unverified(gallery: GalleryFile) -> tuple[str, ...]:
     if read_stack(gallery).step(Verify) is None or gallery.has_features or not len(gallery):
         return ()
     return ("step verify is left out: the gallery keeps no local features; index its photos again with --features",)
+
+
+def read_preset(gallery: GalleryFile) -> str:
+    """The name of the preset that a gallery's ranking came with; empty where it came with none.
+
+    Raises:
+        GalleryError: if there is no such preset.
+    """
+    name = gallery.preset
+    if name and name not in PRESETS:
+        message = (
+            f"the preset of gallery {gallery.path} must be one of {', '.join(PRESETS)}, got {name[:_SHOWN]!r}; "
+            + _mend(gallery, "NAME")
+        )
+        raise GalleryError(message)
+    return name
+
+
+def _mend(gallery: GalleryFile, preset: str) -> str:
+    return f"'placewise index SOURCE --gallery {gallery.path} --preset {preset}' writes it again"
 
 
 def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranker) -> tuple[Rule, NDArray[np.int64]]:
@@ -142,6 +170,8 @@ def calibrate_gallery(
 
     Raises:
         CalibrationError: if nothing tells one place of the gallery from another.
+        FeaturesDamagedError: if local features that hits are verified by are not what was written.
+        GalleryError: if the gallery's ranking is damaged.
     """
     with gallery.reading():
         table, (ids, embeddings), revision = gallery.table(), gallery.matrix(), gallery.revision
@@ -163,9 +193,12 @@ def _examiner(gallery: GalleryFile, stack: Stack, table: PhotoTable) -> Examiner
 
 
 def _stored_features(gallery: GalleryFile, ids: NDArray[np.int64]) -> list[Features | None]:
-    """The local features that a gallery keeps of its photos."""
-    stored = gallery.features(FEATURES, ids.tolist())
-    return [Features.from_bytes(stored[number]) if number in stored else None for number in ids.tolist()]
+    """The local features that a gallery keeps of its photos; a promise is not made on damaged ones."""
+    kept = KeptFeatures(gallery)
+    found = [kept.usable(number) for number in ids.tolist()]
+    if kept.damage:
+        raise FeaturesDamagedError(kept.damage)
+    return found
 
 
 def _verifier(
@@ -201,6 +234,7 @@ def calibrate_labelled(
     Raises:
         CalibrationError: if the queries hold no open-set queries of two or more places.
         ModelMismatchError: if the gallery holds another model's embeddings.
+        FeaturesDamagedError: if local features that hits are verified by are not what was written.
     """
     gallery.check_model(embedder.card)
     with gallery.reading():
@@ -248,7 +282,8 @@ def _labelled_exam(  # what an exam is made of
     checked = verified(found) if verified else CheckedHits(found.ids, found.similarities)
     seen, similarities, geometry = checked.first(HITS)
     cohort = cohort_of(held, seed)
-    evidence, _ = evidence_of(similarities, held[seen], vectors @ embeddings[cohort].T, held[cohort], geometry)
+    background = background_of(vectors, embeddings[cohort])
+    evidence, _ = evidence_of(similarities, held[seen], background, held[cohort], geometry)
     named = held[seen[:, 0]]
     questions = Questions(evidence, wanted, named, named == wanted)
     count = len(np.unique(held[labelled]))

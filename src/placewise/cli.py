@@ -293,7 +293,11 @@ def split(
 @click.option("--features/--no-features", default=None, help="Keep local features, by which hits are verified.")
 @click.option("--prune", is_flag=True, help="Remove photos of this source's folder that it no longer names.")
 @click.option("--prefix", default="", metavar="NAME", help="Put a folder before the photos' names in the gallery.")
-@click.option("--rehash", is_flag=True, help="Read every file, also those whose size and times are as they were.")
+@click.option(
+    "--rehash",
+    is_flag=True,
+    help="Read every file, also where size and times are as they were; mends damaged local features.",
+)
 @click.option(
     "--calibrate/--no-calibrate",
     "calibrated",
@@ -832,7 +836,11 @@ _gallery_file = click.argument("gallery_path", metavar="GALLERY", type=click.Pat
 
 @gallery.command("info")
 @_gallery_file
-@click.option("--check", is_flag=True, help="Check the whole file, every embedding included; exits with 1 if damaged.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Check the whole file, embeddings and local features included; exits with 1 if damaged.",
+)
 @_json
 def gallery_info(gallery_path: Path, check: bool, as_json: bool) -> None:
     """Say what a gallery holds and which model made it.
@@ -1146,7 +1154,7 @@ def _print(document: object) -> None:
 
 def _note(*notes: str) -> None:
     for note in filter(None, notes):
-        click.echo(f"note: {note}", err=True)
+        _say(f"note: {note}")
 
 
 def _complain(failures: Sequence[Failure]) -> None:

@@ -169,7 +169,7 @@ class Gallery:
             cache: embeddings of earlier runs.
             prefix: a folder to put before the photos' paths, for a second source whose names are those of the first.
             prune: remove the photos that came from this source's folder and that it no longer names.
-            rehash: read every file, whatever its size and times say.
+            rehash: read every file, whatever its size and times say, and extract damaged local features again.
             on_progress: called with (stage, photos done, photos in all).
 
         Raises:
@@ -250,6 +250,7 @@ class Gallery:
 
         Raises:
             CalibrationError: if nothing tells one place of the gallery from another.
+            FeaturesDamagedError: if local features that hits are verified by are not what was written.
             OptionError: if the rate is no share.
         """
         aim = Aim(false_accept_rate, method)
@@ -288,10 +289,15 @@ class Gallery:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which steps of its ranking are left out, as many and such photos as it holds, and why, a line each."""
+        """Which steps of its ranking are left out, as many and such photos as it holds, and why, a line each.
+
+        Likewise which hits could not be verified up to now; see `Locator.damage`.
+        """
         with self._file.reading():
             table, stack, more = self._file.table(), read_stack(self._file), unverified(self._file)
-        return (*left_out(stack, len(table), self.card.dim, table.place_codes.astype(np.int64)), *more)
+        damage = self._locator.damage if self._locator else ""
+        steps = left_out(stack, len(table), self.card.dim, table.place_codes.astype(np.int64))
+        return (*steps, *more, *filter(None, [damage]))
 
     @property
     def caution(self) -> str:

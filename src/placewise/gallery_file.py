@@ -411,12 +411,20 @@ class GalleryFile:
             raise GalleryError(message)
         return int(rows[0][0])
 
+    def path_of(self, number: int) -> str:
+        """The path of the photo with this id; empty if it is there no more."""
+        rows = self.store.execute("SELECT path FROM photos WHERE id = ?", (int(number),))
+        return str(rows[0][0]) if rows else ""
+
     def features(self, kind: str, ids: Iterable[int]) -> dict[int, bytes]:
-        """Id → local features of one kind, as `put_features` took them, for those photos that have them."""
+        """Id → local features of one kind, as `put_features` took them, for those photos that have them.
+
+        What is damaged is bytes, too: `placewise.kept_features` judges.
+        """
         wanted = json.dumps([int(number) for number in ids])
         return dict(
             self.store.execute(
-                "SELECT id, data FROM features WHERE kind = ? AND id IN (SELECT value FROM json_each(?))",
+                "SELECT id, CAST(data AS BLOB) FROM features WHERE kind = ? AND id IN (SELECT value FROM json_each(?))",
                 (kind, wanted),
             )
         )

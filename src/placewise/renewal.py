@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from placewise.calibrating import calibrate_gallery, read_calibration, read_stack, staleness
-from placewise.errors import CalibrationError
+from placewise.errors import CalibrationError, FeaturesDamagedError
 from placewise.openset import DEFAULT_AIM, DEFAULT_TAU, FEW_PLACES, SAMPLED_PHOTOS, Calibration, percent
 from placewise.rank import Verify
 
@@ -62,7 +62,7 @@ def renew_calibration(gallery: GalleryFile, *, on_progress: Callable[[int, int],
             raise CalibrationError(message)
         aim = before.aim if before else DEFAULT_AIM
         calibration = calibrate_gallery(gallery, aim=aim, most=most, on_progress=on_progress)
-    except CalibrationError as error:
+    except (CalibrationError, FeaturesDamagedError) as error:
         return Renewed(before, f"not calibrated: {error}; {_fallback(before)}")
     wanted = percent(calibration.false_accept_rate)
     return Renewed(calibration, f"calibrated for a false-accept rate of {wanted}: {calibration.promise}", done=True)

@@ -9,7 +9,7 @@ The rule everywhere: an answer is KNOWN when its confidence is at least tau, UNK
 """
 
 from placewise.openset.calibration import DEFAULT_AIM, FEW_PLACES, Calibration, calibrate, percent
-from placewise.openset.evidence import EVIDENCE, HITS, evidence_of
+from placewise.openset.evidence import EVIDENCE, HITS, background_of, evidence_of
 from placewise.openset.exam import SAMPLED_PHOTOS, Check, Exam, Questions, Told, cohort_of, self_exam
 from placewise.openset.judge import CalibratedRule, GeometryRule, Rule, SimilarityRule, Verdict
 from placewise.openset.places import Places
@@ -37,6 +37,7 @@ __all__ = [
     "SimilarityRule",
     "Told",
     "Verdict",
+    "background_of",
     "calibrate",
     "calibration_from_json",
     "calibration_to_json",
