@@ -78,6 +78,7 @@ def test_validate_index_locate_evaluate(landmarks: Path, tmp_path: Path) -> None
         "moved": 0,
         "relabelled": 0,
         "unchanged": 0,
+        "mended": 0,
         "removed": 0,
         "embedded": 37,
         "failed": [],
@@ -254,7 +255,10 @@ def test_what_a_preset_cannot_do_is_said_once_by_index_and_locate(tiny_dataset: 
     query = tiny_dataset.parent / "p0" / "3.png"
     few = "step centre is left out: it needs 20 photos or more, got 12"
     places = "step island is left out: photos have places, which vote in the stead of frames"
-    none = ("verify is left out: the gallery holds no local features", "island is left out: no geometry is verified")
+    none = (
+        "verify is left out: the gallery keeps no local features; index its photos again with --features",
+        "island is left out: no geometry is verified",
+    )
     for name, options, notes in (
         ("with", (), [few, places]),
         ("without", ("--no-features",), [few, *(f"step {note}" for note in none)]),

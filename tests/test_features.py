@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from placewise import features, images
 from placewise.core import Image
 from placewise.errors import OptionError, StoreError
-from placewise.features import Features, extract
+from placewise.features import Features, extract, is_whole
+from placewise.verify import verify
 
 
 def blobs(
@@ -140,8 +141,8 @@ def test_points_of_odd_shapes_lie_in_the_image(size: tuple[int, int]) -> None:
     ("options", "message"),
     [
         ({"longer_side": 0}, "longer_side must be between 1 and 65535, got 0; leave it out for the usual value"),
-        ({"keypoints": 0}, "keypoints must be between 1 and 65535, got 0; leave it out for the usual value"),
-        ({"keypoints": 65536}, "keypoints must be between 1 and 65535, got 65536; leave it out for the usual value"),
+        ({"keypoints": 0}, "keypoints must be between 1 and 8192, got 0; leave it out for the usual value"),
+        ({"keypoints": 8193}, "keypoints must be between 1 and 8192, got 8193; leave it out for the usual value"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, int], message: str) -> None:
@@ -211,28 +212,80 @@ def test_damaged_bytes_are_refused(data: st.DataObject) -> None:
     elif kind == "add":
         damaged = sound + data.draw(st.binary(min_size=1, max_size=5))
     else:
-        at = data.draw(st.sampled_from([*range(4), *range(12, len(sound))]))  # the size may be any
+        at = data.draw(st.integers(0, len(sound) - 1))
         damaged = sound[:at] + bytes([sound[at] ^ data.draw(st.integers(1, 255))]) + sound[at + 1 :]
 
     with pytest.raises(StoreError, match=REFUSED):
         Features.from_bytes(damaged)
+    assert not is_whole(damaged)
+
+
+@given(data=st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"PWF2" + tail))
+def test_no_bytes_are_taken_for_features(data: bytes) -> None:
+    """Whatever they are, with or without the right beginning, they give one line and nothing else."""
+    with pytest.raises(StoreError, match=REFUSED):
+        Features.from_bytes(data)
+    assert not is_whole(data)
+
+
+def packed(size: tuple[int, int], count: int, columns: bytes, *, magic: bytes = b"PWF2") -> bytes:
+    """Columns as a gallery keeps them, with the right checksum."""
+    head, body = struct.pack("<4sIII", magic, *size, count), zlib.compress(columns)
+    return head + struct.pack("<I", zlib.crc32(body, zlib.crc32(head) if magic == b"PWF2" else 0)) + body
+
+
+def test_bytes_of_before_are_read() -> None:
+    """What has its checksum on the columns alone gives the same features."""
+    found = extract(texture((60, 80)), keypoints=20)
+    data = found.to_bytes()
+    before = packed(found.size, len(found), zlib.decompress(data[20:]), magic=b"PWF1")
+
+    assert before != data
+    assert equal(Features.from_bytes(before), found)
+    assert is_whole(before)
+
+
+@given(
+    size=st.tuples(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1)),
+    count=st.integers(0, 40),
+    seed=st.integers(0, 2**32 - 1),
+    copied=st.booleans(),
+)
+def test_whatever_the_columns_hold_can_be_verified(
+    size: tuple[int, int], count: int, seed: int, *, copied: bool
+) -> None:
+    """Bytes with the right checksum and any values, also those of a photo a billion pixels wide, stop no verification.
+
+    So do descriptors of a real query on keypoints that lie anywhere, all on one another among them.
+    """
+    rng, query = np.random.default_rng(seed), extract(texture((60, 80)), keypoints=40)
+    columns = rng.integers(0, 256, (count if seed % 3 else 1, 6), dtype=np.uint8).repeat(
+        1 if seed % 3 else count, axis=0
+    )
+    descriptors = rng.integers(0, 256, (count, 64), dtype=np.uint8)
+    if copied:
+        some = query.descriptors[:count]
+        descriptors[: len(some)] = some[:, ::2] | some[:, 1::2] << 4
+    there = Features.from_bytes(packed(size, count, columns.tobytes() + descriptors.tobytes()))
+    for pair in ((query, there), (there, query), (there, there)):
+        found = verify(*pair)
+
+        assert 0 <= found.significance < np.inf
+        assert found.matrix is None or found.matrix.shape == (3, 3)
 
 
 @pytest.mark.parametrize(
     ("count", "columns"),
-    [(3, b"\0" * (69 * 3)), (3, b"\0" * (71 * 3)), (1, b"\0" * 100_000_000), (2**32 - 1, b""), (70_000, b"")],
+    [(3, b"\0" * (69 * 3)), (3, b"\0" * (71 * 3)), (1, b"\0" * 100_000_000), (2**32 - 1, b""), (8193, b"")],
 )
 def test_bytes_of_the_wrong_length_are_refused(count: int, columns: bytes) -> None:
     """Whole, with the right checksum, but of too little, too much or far too much: refused without unpacking it."""
-    body = zlib.compress(columns)
-    data = struct.pack("<4sIIII", b"PWF1", 10, 10, count, zlib.crc32(body)) + body
-
     with pytest.raises(StoreError, match=REFUSED):
-        Features.from_bytes(data)
+        Features.from_bytes(packed((10, 10), count, columns))
 
 
-@pytest.mark.parametrize("data", [b"", b"PWF1", b"\0" * 20, struct.pack("<4sIIII", b"PWF1", 0, 10, 0, 0)])
+@pytest.mark.parametrize("data", [b"", b"PWF2", b"\0" * 20, packed((0, 10), 0, b"")])
 def test_other_bytes_are_refused(data: bytes) -> None:
-    """Nothing, a header without more, zeros, and an image without width."""
+    """Nothing, a beginning without more, zeros, and an image without width."""
     with pytest.raises(StoreError, match=REFUSED):
         Features.from_bytes(data)

@@ -16,6 +16,7 @@ from placewise.core import FileState, Photo
 from placewise.errors import GalleryError, ModelMismatchError
 from placewise.gallery_file import GalleryFile, Origin
 from placewise.housekeeping import Merged, gallery_faults, gallery_info, merge
+from placewise.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -115,6 +116,21 @@ def test_merging_brings_everything_over(gallery: GalleryFile, other: GalleryFile
     assert gallery.changes_since(before) == 1
     assert gallery_faults(gallery) == []
     assert merge(gallery, other) == Merged(added=0, present=2)
+
+
+def test_a_merge_leaves_the_ranking_as_it_is(gallery: GalleryFile, other: GalleryFile) -> None:
+    """Preset, ranking and what is kept of photos are those of the first gallery; a calibration of it is then stale."""
+    assert merge(gallery, other, prefix="alike") == Merged(added=2, present=0)
+    gallery.keep(ranking=PRESETS["balanced"].ranking, thumbnails=True)
+    other.keep(ranking=PRESETS["accurate"].ranking)
+    other.put_calibration("{}")
+    before = gallery.revision
+
+    assert merge(gallery, other) == Merged(added=1, present=1, ranked_otherwise=True)
+    assert (gallery.preset, gallery.ranking) == ("balanced", PRESETS["balanced"].ranking.stack)
+    assert (gallery.keeps_features, gallery.keeps_thumbnails, gallery.calibration) == (False, True, None)
+    assert gallery.changes_since(before) == 1
+    assert (other.preset, other.keeps_features) == ("accurate", True)
 
 
 def test_a_conflict_changes_nothing(gallery: GalleryFile, other: GalleryFile) -> None:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.conftest import texture
 
 from placewise import images
 from placewise.errors import OptionError
@@ -23,6 +24,8 @@ from placewise.features import Features, extract
 from placewise.verify import CHANCE, Verification, match, verify
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from placewise.core import Image
 
 SIZE = (800, 600)
@@ -155,7 +158,7 @@ def test_a_homography_is_found_among_outliers(scale: float) -> None:
     """A slanted wall, half of the matches wrong, at any size of photos: the matrix is right to a pixel of 640."""
     rng = np.random.default_rng(2)
     descriptors = described(rng, 120)
-    points = scattered(rng, 120)
+    points = rng.uniform((80, 60), (720, 540), (120, 2))
     true = _transferred(HOMOGRAPHY, points[:60])
     to_scale = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
     size, frames = (int(800 * scale), int(600 * scale)), np.full(120, 8 * scale + 0j)
@@ -246,6 +249,52 @@ def test_photos_without_keypoints_are_not_verified(count: int) -> None:
         found = verify(query, candidate)
         assert not found.accepted
         assert found.query_points.shape == found.candidate_points.shape == (len(found.inliers), 2)
+
+
+def captioned(image: Image, text: str = "IMAGES OF PLACES  www.example.org  No. 4711-0815") -> Image:
+    """The same photo with a bar below it, as picture agencies and archives add it."""
+    height, width = image.shape[:2]
+    bar = np.zeros((round(0.08 * height), width, 3), np.uint8)
+    scale = width / cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, 1.0, 1)[0][0]
+    cv2.putText(bar, text, (4, len(bar) - 6), cv2.FONT_HERSHEY_DUPLEX, 0.97 * scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.concatenate((image, bar))
+
+
+def stamped(image: Image, text: str = "27.11.2026 14:05:31 CAMERA 07") -> Image:
+    """The same photo with a date in a corner, as cameras write it."""
+    written = image.copy()
+    height, width = image.shape[:2]
+    cv2.rectangle(written, (width // 2, height - 24), (width, height), (0, 0, 0), -1)
+    cv2.putText(written, text, (width // 2 + 4, height - 7), cv2.FONT_HERSHEY_DUPLEX, width / 1400, (255, 200, 0), 1)
+    return written
+
+
+@pytest.mark.parametrize("marked", [captioned, stamped])
+@pytest.mark.parametrize("width", [512, 448])
+def test_the_same_mark_on_different_places_is_no_evidence(marked: Callable[[Image], Image], width: int) -> None:
+    """A caption or a date at the edge of both photos: rejected; of one place: accepted as without it."""
+    here, there = np.asarray(texture(0, 0)), np.asarray(texture(1, 0).resize((width, width * 3 // 4)))
+    other = np.asarray(texture(0, 1).resize((width, width * 3 // 4)))
+
+    assert len(match(extract(marked(here)), extract(marked(there)))) > len(match(extract(here), extract(there)))
+    assert not verify(extract(marked(here)), extract(marked(there))).accepted
+    assert verify(extract(marked(here)), extract(marked(other))).significance > 20
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("india_gate/003.jpg", "angkor_wat/013.jpg"),
+        ("alai_minar/019.jpg", "iron_pillar/008.jpg"),
+        ("alai_darwaza/025.jpg", "iron_pillar/000.jpg"),
+        ("colosseum_rome/019.jpg", "dome_of_the_rock/015.jpg"),
+    ],
+)
+def test_photos_of_one_agency_are_no_evidence(photos_root: Path, one: str, other: str) -> None:
+    """Two landmarks under the same bar, of the same or of different widths, show nothing in common."""
+    sides = (extract(images.decode((photos_root / "landmarks" / name).read_bytes())) for name in (one, other))
+
+    assert not verify(*sides).accepted
 
 
 def test_spread_is_the_share_of_cells_on_the_poorer_side() -> None:

@@ -241,6 +241,21 @@ def test_bytes_bring_the_vocabulary_back(vocabulary: Vocabulary) -> None:
     assert read.photos == 17
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_vocabulary_of_nothing_is_one_line(vocabulary: Vocabulary, number: int) -> None:
+    """Without words of one kind, or without directions, nothing can be described, though all counts agree."""
+    nothing = dataclasses.replace(vocabulary.words[0], centres=np.empty((0, 64), np.float32))
+    one, other = (nothing if number == kind else some for kind, some in enumerate(vocabulary.words))
+    width = 64 * (len(one.centres) + len(other.centres))
+    data = Vocabulary((one, other), vocabulary.directions[: 0 if number == 2 else 3, :width], 17).to_bytes()
+
+    with pytest.raises(ModelError) as caught:
+        Vocabulary.from_bytes(data)
+    assert str(caught.value) == (
+        f"a vocabulary must be the bytes that were learned, got {len(data)} others; restore a copy"
+    )
+
+
 @given(st.data())
 def test_other_bytes_are_one_line(vocabulary: Vocabulary, data: st.DataObject) -> None:
     """What is cut off, continued or something else is refused."""

@@ -1,4 +1,4 @@
-"""Galleries as NumPy archives: embeddings and paths for other programs, and back."""
+"""Galleries as NumPy archives: embeddings and paths for other programs, and back with how they rank and decide."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import io
 import tokenize
 import zipfile
 import zlib
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from placewise.calibrating import LEAST_COHORT, read_calibration, staleness
 from placewise.core import Photo, Position
-from placewise.errors import GalleryError, OptionError
+from placewise.errors import CalibrationError, GalleryError, OptionError
 from placewise.files import check_output, write_atomically
-from placewise.gallery_file import GalleryFile, check_embeddings
-from placewise.gallery_schema import card_from_json, card_to_json
+from placewise.gallery_file import GalleryFile, begun_card, check_embeddings
+from placewise.gallery_ranking import read_stack
+from placewise.gallery_schema import Ranking, card_from_json, card_to_json
+from placewise.openset import calibration_from_json, calibration_to_json
+from placewise.rank import NO_STACK, Verify, stack_from_json
 
 if TYPE_CHECKING:
     from placewise.core import Embeddings, ModelCard
+    from placewise.openset import Calibration
 
 _COLUMNS = {
     "paths": ("U", ()),
@@ -32,18 +39,21 @@ _COLUMNS = {
 
 
 def export_npz(gallery: GalleryFile, path: Path) -> int:
-    """Write embeddings, paths, places and the model card to a NumPy archive; returns the number of photos.
+    """Write embeddings, paths, places, the model card and the ranking to a NumPy archive; returns the number of photos.
 
     Arrays: ``embeddings`` ``(N, dim)`` float32, ``paths`` ``(N,)`` str, ``places`` ``(N,)`` str (empty where
     unknown), ``positions`` ``(N, 3)`` float64 (lat, lon, heading; NaN where unknown), ``sequences`` ``(N,)`` str,
     ``frames`` ``(N,)`` int64 (-1 where unknown), ``card`` a JSON text, ``vocabulary`` ``(B,)`` uint8 where the model
-    learned from photos. None needs pickle to be read.
+    learned from photos. Where the gallery has them, texts: ``ranking``, ``preset`` and ``calibration``, whose cohort
+    is rows of the arrays; but see `left_behind`. None needs pickle to be read.
 
     Raises:
         OptionError: if the file cannot be written, or would replace one that is no ``.npz``.
+        GalleryError: if the gallery is damaged.
     """
     check_output(path, ".npz")
-    contents, vocabulary = gallery.contents(), gallery.vocabulary
+    with gallery.reading():
+        contents, vocabulary, decides = gallery.contents(), gallery.vocabulary, _ranks_and_decides(gallery)
     photos = contents.photos
     buffer = io.BytesIO()
     learned = {} if vocabulary is None else {"vocabulary": np.frombuffer(vocabulary, np.uint8)}
@@ -57,15 +67,60 @@ def export_npz(gallery: GalleryFile, path: Path) -> int:
         frames=np.array([-1 if photo.frame is None else photo.frame for photo in photos], dtype=np.int64),
         card=np.array(card_to_json(gallery.card)),
         **learned,  # type: ignore[arg-type]  # allow_pickle is no array
+        **{name: np.array(text) for name, text in decides.items() if text},  # type: ignore[arg-type]
     )
     write_atomically(path, buffer.getvalue())
     return len(photos)
 
 
+def left_behind(gallery: GalleryFile) -> tuple[str, ...]:
+    """What a gallery ranks or decides by and does not give to an archive, a line each.
+
+    Raises:
+        GalleryError: if the gallery is damaged.
+    """
+    if read_stack(gallery).step(Verify):
+        note = (
+            "local features are not in the archive: a gallery made from it verifies no hits and is not calibrated; "
+            "index its photos again to have that"
+        )
+    elif gallery.calibration and not _ranks_and_decides(gallery)["calibration"]:
+        note = "the calibration is not in the archive: it is damaged, or the photos that it rests on are gone"
+    else:
+        return ()
+    return (note,)
+
+
+def _ranks_and_decides(gallery: GalleryFile) -> dict[str, str | None]:
+    """The texts of an archive, None for those that it does not have."""
+    stack = read_stack(gallery)
+    calibration = None if stack.step(Verify) else _travelling(gallery)
+    return {
+        "ranking": gallery.ranking,
+        "preset": gallery.preset or None,
+        "calibration": calibration_to_json(calibration) if calibration else None,
+    }
+
+
+def _travelling(gallery: GalleryFile) -> Calibration | None:
+    """The calibration in terms of rows instead of ids, without a revision if it is stale; None where it is unsound."""
+    with suppress(CalibrationError):
+        calibration = read_calibration(gallery)
+        if calibration is None:
+            return None
+        ids, fresh = gallery.ids(), not staleness(gallery, calibration)
+        there = np.flatnonzero(np.isin(ids, calibration.cohort))
+        if calibration.cohort and len(there) < LEAST_COHORT:
+            return None
+        return replace(calibration, cohort=tuple(there.tolist()), revision=calibration.revision if fresh else "")
+    return None
+
+
 def import_npz(path: Path, gallery_path: Path, *, card: ModelCard | None = None) -> int:
     """Read an archive of `export_npz` into a gallery file, in one transaction; returns the number of photos.
 
-    Archives with only ``embeddings`` and ``paths`` are taken too, given the ``card`` of the model that made them.
+    Archives with only ``embeddings`` and ``paths`` are taken too, given the ``card`` of the model that made them. A
+    gallery that is made ranks and decides as the archive says; one that is there goes on as it does.
 
     Raises:
         GalleryError: if the archive is damaged or incomplete, or its embeddings are not of unit length.
@@ -83,10 +138,62 @@ def import_npz(path: Path, gallery_path: Path, *, card: ModelCard | None = None)
         raise GalleryError(message)
     photos, embeddings = _rows(arrays, path)
     check_embeddings(embeddings, (len(photos), card.dim))
+    ranking, calibration = _ranking(arrays, path), _calibration(arrays, path)
     vocabulary = arrays["vocabulary"].tobytes() if "vocabulary" in arrays else None
-    with GalleryFile.open_for(gallery_path, card, vocabulary=vocabulary) as gallery:
+    begun = begun_card(gallery_path) is not None
+    with (
+        GalleryFile.open_for(gallery_path, card, vocabulary=vocabulary, ranking=None if begun else ranking) as gallery,
+        gallery.batch(),
+    ):
+        fresh = calibration is not None and not (len(gallery) or gallery.calibration)
         gallery.upsert(photos, embeddings)
+        if calibration and fresh and gallery.ranking == ranking.stack:
+            _keep(gallery, calibration)
     return len(photos)
+
+
+def _keep(gallery: GalleryFile, calibration: Calibration) -> None:
+    """Keep a calibration in terms of rows as one in terms of this gallery's ids, stale if it was."""
+    cohort = gallery.ids()[np.array(calibration.cohort, dtype=np.int64)]
+    revision = gallery.revision if calibration.revision else ""
+    kept = replace(calibration, cohort=tuple(cohort.tolist()), revision=revision)
+    gallery.put_calibration(calibration_to_json(kept))
+
+
+def _ranking(arrays: dict[str, NDArray[Any]], path: Path) -> Ranking:
+    """How an archive says that hits are ranked; by plain similarity if it does not say."""
+    text, preset = _text(arrays, "ranking", path), _text(arrays, "preset", path)
+    if not preset.isprintable():
+        message = f"{path} must hold the name of a preset in preset, got {preset!r}; export it again"
+        raise GalleryError(message)
+    try:
+        stack = stack_from_json(text) if text else NO_STACK
+    except OptionError as error:
+        message = f"{path} must hold a ranking that can be read, got: {error}"
+        raise GalleryError(message) from error
+    return Ranking(text or None, preset, verifies=stack.step(Verify) is not None)
+
+
+def _calibration(arrays: dict[str, NDArray[Any]], path: Path) -> Calibration | None:
+    text = _text(arrays, "calibration", path)
+    try:
+        calibration = calibration_from_json(text) if text else None
+    except CalibrationError as error:
+        message = f"{path} must hold a calibration that can be read, got: {error}"
+        raise GalleryError(message) from error
+    if calibration and max(calibration.cohort, default=-1) >= arrays["paths"].size:
+        message = f"{path} must hold the {arrays['paths'].size} photos that its calibration rests on, got others"
+        raise GalleryError(message)
+    return calibration
+
+
+def _text(arrays: dict[str, NDArray[Any]], name: str, path: Path) -> str:
+    """One text of an archive; empty where it does not have it."""
+    array = arrays.get(name, np.array(""))
+    if array.dtype.kind != "U" or array.shape:
+        message = f"{path} must hold one text in {name}, got {array.dtype} {array.shape}; export it again"
+        raise GalleryError(message)
+    return str(array)
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

@@ -10,10 +10,9 @@ import numpy as np
 
 from placewise.checking import CheckedHits, Examiner, check_all, features_of_all
 from placewise.embed import embed_photos
-from placewise.errors import CalibrationError, OptionError
-from placewise.features import KIND as FEATURES
-from placewise.features import Features
+from placewise.errors import CalibrationError, FeaturesDamagedError, OptionError
 from placewise.gallery_ranking import current_ranking, ranking_of, steps_text
+from placewise.kept_features import KeptFeatures
 from placewise.openset import (
     DEFAULT_AIM,
     DEFAULT_TAU,
@@ -27,6 +26,7 @@ from placewise.openset import (
     Questions,
     Rule,
     SimilarityRule,
+    background_of,
     calibrate,
     calibration_from_json,
     calibration_to_json,
@@ -44,13 +44,14 @@ if TYPE_CHECKING:
 
     from placewise.cache import Cache
     from placewise.core import Embedder, Embeddings, Neighbors, Photo, Source, Tau
+    from placewise.features import Features
     from placewise.gallery_file import GalleryFile
     from placewise.photo_table import PhotoTable
 
     Progress = Callable[[int, int], None]
 
 
-_LEAST_COHORT = 2
+LEAST_COHORT = 2
 """With fewer photos of other places there is no contrast."""
 
 
@@ -86,7 +87,7 @@ def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranke
         return SimilarityRule(DEFAULT_TAU if isinstance(tau, str) else tau), np.full(len(table), -1)
     codes = table.places_by(calibration.unit).codes
     ids, cohort = ranker.vectors(np.array(calibration.cohort, dtype=np.int64))
-    if calibration.cohort and len(ids) < _LEAST_COHORT and (codes >= 0).any():
+    if calibration.cohort and len(ids) < LEAST_COHORT and (codes >= 0).any():
         message = (
             f"the photos that a calibration rests on must be in the gallery, got {len(ids)} of them; "
             f"run 'placewise calibrate' again"
@@ -112,6 +113,8 @@ def calibrate_gallery(
 
     Raises:
         CalibrationError: if nothing tells one place of the gallery from another.
+        FeaturesDamagedError: if local features that hits are verified by are not what was written.
+        GalleryError: if the gallery's ranking is damaged.
     """
     with gallery.reading():
         table, (ids, embeddings), revision = gallery.table(), gallery.matrix(), gallery.revision
@@ -133,9 +136,12 @@ def _examiner(gallery: GalleryFile, stack: Stack, table: PhotoTable) -> Examiner
 
 
 def _stored_features(gallery: GalleryFile, ids: NDArray[np.int64]) -> list[Features | None]:
-    """The local features that a gallery keeps of its photos."""
-    stored = gallery.features(FEATURES, ids.tolist())
-    return [Features.from_bytes(stored[number]) if number in stored else None for number in ids.tolist()]
+    """The local features that a gallery keeps of its photos; a promise is not made on damaged ones."""
+    kept = KeptFeatures(gallery)
+    found = [kept.usable(number) for number in ids.tolist()]
+    if kept.damage:
+        raise FeaturesDamagedError(kept.damage)
+    return found
 
 
 def _verifier(
@@ -171,6 +177,7 @@ def calibrate_labelled(
     Raises:
         CalibrationError: if the queries hold no open-set queries of two or more places.
         ModelMismatchError: if the gallery holds another model's embeddings.
+        FeaturesDamagedError: if local features that hits are verified by are not what was written.
     """
     gallery.check_model(embedder.card)
     with gallery.reading():
@@ -218,7 +225,8 @@ def _labelled_exam(  # what an exam is made of
     checked = verified(found) if verified else CheckedHits(found.ids, found.similarities)
     seen, similarities, geometry = checked.first(HITS)
     cohort = cohort_of(held, seed)
-    evidence, _ = evidence_of(similarities, held[seen], vectors @ embeddings[cohort].T, held[cohort], geometry)
+    background = background_of(vectors, embeddings[cohort])
+    evidence, _ = evidence_of(similarities, held[seen], background, held[cohort], geometry)
     named = held[seen[:, 0]]
     questions = Questions(evidence, wanted, named, named == wanted)
     count = len(np.unique(held[labelled]))

@@ -294,7 +294,11 @@ def split(
 @click.option("--features/--no-features", default=None, help="Keep local features, by which hits are verified.")
 @click.option("--prune", is_flag=True, help="Remove photos of this source's folder that it no longer names.")
 @click.option("--prefix", default="", metavar="NAME", help="Put a folder before the photos' names in the gallery.")
-@click.option("--rehash", is_flag=True, help="Read every file, also those whose size and times are as they were.")
+@click.option(
+    "--rehash",
+    is_flag=True,
+    help="Read every file, also where size and times are as they were; mends damaged local features.",
+)
 @click.option(
     "--calibrate/--no-calibrate",
     "calibrated",
@@ -336,12 +340,15 @@ def index(
     """
     from placewise import show
     from placewise.fitting import fit_model, fitted_as
-    from placewise.gallery import Gallery, preset_of
-    from placewise.presets import find_preset, look_for
+    from placewise.gallery import Gallery
+    from placewise.gallery_file import begun_card
+    from placewise.models import look_of
+    from placewise.presets import DEFAULT_PRESET, find_preset, look_for
 
     rows = _read(source, columns)
-    chosen = find_preset(preset or preset_of(gallery_path))
-    seen = look_for(model, chosen, look, precision)
+    kept = begun_card(gallery_path)
+    wanted = look_of(kept) if kept and not preset else find_preset(preset or DEFAULT_PRESET).look
+    seen = look_for(model, wanted, look, precision)
     embedder = fitted_as(_load(model, weights, precision, decode, device, seen), gallery_path)
     with _progress() as progress:
         embedder = fit_model(embedder, rows, on_progress=progress.stage("learning"))
@@ -350,7 +357,7 @@ def index(
         Gallery.open_for(
             gallery_path,
             embedder,
-            preset=preset or (None if gallery_path.exists() else chosen.name),
+            preset=preset or (None if kept else DEFAULT_PRESET),
             storage=storage,
             thumbnails=thumbnails,
             features=features,
@@ -583,7 +590,7 @@ def evaluate(
     kept = _top(top)
     rows = _read(source, columns)
     chosen = find_preset(preset or DEFAULT_PRESET)
-    looks = [look_for(name, chosen, look, precision) for name in wanted_models]
+    looks = [look_for(name, chosen.look, look, precision) for name in wanted_models]
     embedders = [
         _load(name, weights, precision, decode, device, seen) for name, seen in zip(wanted_models, looks, strict=True)
     ]
@@ -831,7 +838,11 @@ _gallery_file = click.argument("gallery_path", metavar="GALLERY", type=click.Pat
 
 @gallery.command("info")
 @_gallery_file
-@click.option("--check", is_flag=True, help="Check the whole file, every embedding included; exits with 1 if damaged.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Check the whole file, embeddings and local features included; exits with 1 if damaged.",
+)
 @_json
 def gallery_info(gallery_path: Path, check: bool, as_json: bool) -> None:
     """Say what a gallery holds and which model made it.
@@ -876,17 +887,20 @@ def gallery_ann(gallery_path: Path, as_json: bool) -> None:
 @_gallery_file
 @click.argument("out", type=click.Path(path_type=Path))
 def gallery_export(gallery_path: Path, out: Path) -> None:
-    """Write embeddings, paths and places to a NumPy archive.
+    """Write embeddings, paths, places and how the gallery ranks and decides to a NumPy archive.
+
+    Thumbnails, local features and what is known of the photos' files are left out.
 
     \b
     Example: placewise gallery export city.gallery city.npz
     """
-    from placewise.archive import export_npz
+    from placewise.archive import export_npz, left_behind
     from placewise.gallery_file import GalleryFile
 
     with GalleryFile.open(gallery_path) as opened:
-        count = export_npz(opened, out)
+        count, notes = export_npz(opened, out), left_behind(opened)
     _print(f"{out}: {count} photos")
+    _note(*notes)
 
 
 @gallery.command("import")
@@ -897,17 +911,26 @@ def gallery_export(gallery_path: Path, out: Path) -> None:
 def gallery_import(gallery_path: Path, archive: Path, weights: Path | None, model: str | None) -> None:
     """Read a NumPy archive of embeddings and paths into a gallery.
 
+    A gallery that is made ranks and decides as the exported one did, where the archive says how; one that is there
+    goes on as it does.
+
     \b
     Example: placewise gallery import city.gallery city.npz
     """
     from placewise.archive import import_npz
+    from placewise.gallery_file import GalleryFile
+    from placewise.presets import preset_seen
 
     if weights and not model:
         message = f"weights must come with --model, got {weights} alone; name the model too"
         raise OptionError(message)
     card = _load(model, weights).card if model else None
     count = import_npz(archive, gallery_path, card=card)
+    with GalleryFile.open(gallery_path) as opened:
+        seen = "" if opened.preset else preset_seen(opened.card)
     _print(f"{gallery_path}: {count} photos imported")
+    if seen:
+        _note(f"it ranks by plain similarity; photos are seen as by {seen}: 'placewise index --preset {seen}' ranks so")
 
 
 @gallery.command("remove")
@@ -950,7 +973,7 @@ def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> 
     """Add the photos of other galleries of the same model to a gallery.
 
     Photos that are there already, with the same name and content, are left as they are. Where a name stands for
-    different photos, nothing is changed.
+    different photos, nothing is changed. The gallery goes on to rank as it does, whatever the others do.
 
     \b
     Example: placewise gallery merge city.gallery suburb.gallery
@@ -961,6 +984,8 @@ def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> 
         for other in others:
             merged = opened.merge(other, prefix=prefix)
             _print(f"{other}: {merged.added} photos added, {merged.present} there already")
+            if merged.ranked_otherwise:
+                _note(f"{other} ranks in another way; {gallery_path} goes on in its own")
         _print(f"{gallery_path} holds {len(opened)} photos")
 
 
@@ -1148,7 +1173,7 @@ def _print(document: object) -> None:
 
 def _note(*notes: str) -> None:
     for note in filter(None, notes):
-        click.echo(f"note: {note}", err=True)
+        _say(f"note: {note}")
 
 
 def _complain(failures: Sequence[Failure]) -> None:

@@ -12,7 +12,9 @@ from placewise import images
 from placewise.checking import features_of
 from placewise.core import FileState, Photo, Position
 from placewise.errors import GalleryError, NameTakenError, OptionError
+from placewise.features import KIND as FEATURES
 from placewise.indexing import THUMBNAIL_SIDE
+from placewise.kept_features import are_whole
 from placewise.photo_table import COLUMNS, photo_of
 
 if TYPE_CHECKING:
@@ -123,7 +125,8 @@ def entries_with_position(gallery: GalleryFile, limit: int) -> tuple[tuple[Entry
 def add_photo(gallery: GalleryFile, photo: Photo, upload: Upload, embedding: Embeddings) -> tuple[Entry, bool]:
     """Add one photo, in one transaction that is on the disk on return; returns it, and whether it is new.
 
-    A photo that is there under this path with the same content is left as it is.
+    A photo that is there under this path with the same content is left as it is, but for local features: they are
+    kept where the gallery has none of it, or damaged ones.
 
     Args:
         gallery: where it goes.
@@ -144,6 +147,8 @@ def add_photo(gallery: GalleryFile, photo: Photo, upload: Upload, embedding: Emb
         if not rows:
             state = FileState(upload.digest, thumbnail=upload.thumbnail, features=upload.features)
             gallery.upsert([photo], embedding[None, :], [state])
+        elif upload.features and not are_whole(gallery, path):
+            gallery.put_features(FEATURES, {gallery.id_of(path): upload.features})
         return entries_of(gallery, [path])[path], not rows
 
 

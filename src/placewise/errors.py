@@ -15,7 +15,8 @@
     │   ├── GalleryError       … the gallery
     │   │   ├── ModelMismatchError  … its embeddings are another model's
     │   │   ├── NameTakenError  … it holds another photo under a name
-    │   │   └── FeaturesMissingError  … it keeps no local features to verify by
+    │   │   ├── FeaturesMissingError  … it keeps no local features to verify by
+    │   │   └── FeaturesDamagedError  … those that it keeps are not what was written
     │   └── CacheError         … the embedding cache
     ├── CalibrationError       photos from which no threshold can be learned
     └── EvaluationError        a labelled set, or predictions, that cannot be evaluated
@@ -88,6 +89,10 @@ class NameTakenError(GalleryError):
 
 class FeaturesMissingError(GalleryError):
     """A gallery keeps no local features to verify by."""
+
+
+class FeaturesDamagedError(GalleryError):
+    """Local features that a gallery keeps are not what was written."""
 
 
 class CacheError(StoreError):

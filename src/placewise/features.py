@@ -33,8 +33,8 @@ SIFT begins with twice that, and more would take longer than 60 ms on one core.
 KEYPOINTS = 800
 """So many, the strongest, are kept; with more, a comparison of two photos would take longer than 6 ms on one core."""
 
-MOST_KEYPOINTS = 65_535
-"""More cannot be asked for."""
+MOST_KEYPOINTS = 8192
+"""More cannot be asked for, nor read: two photos are compared by a matrix of all pairs, here of 268 MB."""
 
 DIM = 128
 """The length of a descriptor."""
@@ -45,8 +45,10 @@ LEVELS = 16
 _UNIT = 44.0  # levels to 1: the largest values, about 0.34, just fit
 _KEPT = 24 << 20  # bytes; twice as much is kept, and SIFT needs 40 MB
 _CONTRAST = 0.03  # of OpenCV's SIFT; lower finds little more, and that less often again
-_HEADER = struct.Struct("<4sIIII")  # magic, width, height, keypoints, CRC-32 of the rest
-_MAGIC = b"PWF1"
+_HEAD = struct.Struct("<4sIII")  # magic, width, height, keypoints
+_CRC = struct.Struct("<I")  # of the head and of all that follows; where the magic is the former one, not of the head
+_MAGIC = b"PWF2"
+_FORMER_MAGIC = b"PWF1"
 _ROW = 2 + 2 + 1 + 1 + DIM // 2  # bytes of a keypoint: x, y, scale, angle, two values of the descriptor in each byte
 _POSITIONS = 65_535  # steps along the longer side
 _TURN = 256  # steps of an angle
@@ -85,8 +87,8 @@ class Features:
             angles.tobytes(),
             (self.descriptors[:, ::2] | self.descriptors[:, 1::2] << 4).tobytes(),
         )
-        body = zlib.compress(b"".join(columns), 1)
-        return _HEADER.pack(_MAGIC, *self.size, len(self), zlib.crc32(body)) + body
+        head, body = _HEAD.pack(_MAGIC, *self.size, len(self)), zlib.compress(b"".join(columns), 1)
+        return head + _CRC.pack(zlib.crc32(body, zlib.crc32(head))) + body
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Features:
@@ -95,7 +97,11 @@ class Features:
         Raises:
             StoreError: if they are damaged or something else.
         """
-        width, height, count, body = _unpacked(data)
+        unpacked = _unpacked(data)
+        if unpacked is None:
+            message = f"local features must be {KIND} bytes in one piece, got {len(data)} others; extract them again"
+            raise StoreError(message)
+        width, height, count, body = unpacked
         points = np.frombuffer(body, "<u2", 2 * count).reshape(count, 2)
         rest = np.frombuffer(body, np.uint8, offset=4 * count)
         packed = rest[2 * count :].reshape(count, DIM // 2)
@@ -185,17 +191,24 @@ def _features(
     )
 
 
-def _unpacked(data: bytes) -> tuple[int, int, int, bytes]:
-    """Width, height, keypoints and the columns, of the length that these need."""
-    try:
-        magic, width, height, count, crc = _HEADER.unpack_from(data)
-        body = data[_HEADER.size :]
-        sound = magic == _MAGIC and min(width, height) > 0 and count <= MOST_KEYPOINTS and zlib.crc32(body) == crc
-        # Asked for one byte more than there should be: bytes that unpack to gigabytes do not get there.
-        columns = zlib.decompressobj().decompress(body, count * _ROW + 1) if sound else b""
-    except (struct.error, zlib.error):
-        sound, count, columns = False, 0, b""
-    if not sound or len(columns) != count * _ROW:
-        message = f"local features must be {KIND} bytes in one piece, got {len(data)} others; extract them again"
-        raise StoreError(message)
-    return width, height, count, columns
+def is_whole(data: bytes) -> bool:
+    """Whether `Features.from_bytes` takes these bytes."""
+    return _unpacked(data) is not None
+
+
+def _unpacked(data: bytes) -> tuple[int, int, int, bytes] | None:
+    """Width, height, keypoints and the columns, of the length that these need; None where the bytes are others."""
+    if len(data) < _HEAD.size + _CRC.size:
+        return None
+    head, body = data[: _HEAD.size], data[_HEAD.size + _CRC.size :]
+    magic, width, height, count = _HEAD.unpack(head)
+    (crc,) = _CRC.unpack_from(data, _HEAD.size)
+    if magic not in {_MAGIC, _FORMER_MAGIC} or min(width, height) < 1 or count > MOST_KEYPOINTS:
+        return None
+    if zlib.crc32(body, zlib.crc32(head) if magic == _MAGIC else 0) != crc:
+        return None
+    try:  # asked for one byte more than there should be: bytes that unpack to gigabytes do not get there
+        columns = zlib.decompressobj().decompress(body, count * _ROW + 1)
+    except zlib.error:
+        return None
+    return (width, height, count, columns) if len(columns) == count * _ROW else None

@@ -7,20 +7,19 @@ with one another only by that.
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from placewise import images
 from placewise.errors import ImageError
-from placewise.gallery_file import GalleryFile
+from placewise.gallery_file import GalleryFile, begun_card
 from placewise.models import check_vocabulary
-from placewise.models.cards import LEARNED
-from placewise.models.learning import MOST_PHOTOS, Lesson, is_unfitted, vocabulary_of
+from placewise.models.learning import MOST_PHOTOS, Lesson, is_unfitted, learns_alike, vocabulary_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-    from placewise.core import Embedder, ModelCard, Photo, Source
+    from placewise.core import Embedder, Photo, Source
 
 __all__ = ["fit_model", "fitted_as", "vocabulary_of"]
 
@@ -57,22 +56,13 @@ def fitted_as(embedder: Embedder, gallery: Path | str) -> Embedder:
         ModelMismatchError: if it holds another model's embeddings.
         ModelError: if the gallery's vocabulary is damaged.
     """
-    if not is_unfitted(embedder) or not Path(gallery).exists():
+    if not is_unfitted(embedder) or begun_card(gallery) is None:
         return embedder
     with GalleryFile.open(gallery) as opened:
-        if not _learns_alike(embedder.card, opened.card):
+        if not learns_alike(embedder.card, opened.card):
             opened.check_model(embedder.card)
         opened.check_settings(embedder.card)
-        return embedder.taught(check_vocabulary(opened.card, opened.vocabulary))
-
-
-def _learns_alike(card: ModelCard, kept: ModelCard) -> bool:
-    """Whether two models are the same but for what they learn from photos."""
-    if card.parts or kept.parts:
-        same = len(card.parts) == len(kept.parts)
-        return same and all(_learns_alike(*pair) for pair in zip(card.parts, kept.parts, strict=True))
-    alike = card.architecture == kept.architecture
-    return alike and (card.architecture in LEARNED or card.fingerprint == kept.fingerprint)
+        return embedder.taught(check_vocabulary(opened.card, opened.vocabulary), opened.card)
 
 
 class _Readable:

@@ -12,14 +12,14 @@ from placewise.calibrating import calibrate_gallery, calibrate_labelled, read_ca
 from placewise.core import Source
 from placewise.errors import CalibrationError, GalleryError
 from placewise.fitting import fitted_as, vocabulary_of
-from placewise.gallery_file import GalleryFile
+from placewise.gallery_file import GalleryFile, begun_card
 from placewise.gallery_ranking import current_ranking
 from placewise.indexing import Indexed, index_source
 from placewise.locate import Locator
 from placewise.models import load_model, load_model_of
+from placewise.models.looks import seen_with
 from placewise.openset import DEFAULT_AIM, Aim, Calibration
-from placewise.presets import DEFAULT_PRESET, FORMER_PRESET, find_preset
-from placewise.rank import Verify
+from placewise.presets import DEFAULT_PRESET, find_preset
 from placewise.renewal import Renewed, renew_calibration
 from placewise.search.sidecar import SearcherKind, build_ann, renew_ann
 from placewise.sources import read_source
@@ -91,31 +91,41 @@ class Gallery:
 
         Args:
             path: the file.
-            embedder: the model; if None the default one, which sees photos as the preset says. One that learns from
-                photos must be fitted for a new file, see `placewise.fit_model`, and is read from one that is there.
+            embedder: the model; if None the gallery's own, of a new one the default model, which sees photos as the
+                preset says. One that learns from photos must be fitted for a new file, see `placewise.fit_model`, and
+                is read from one that is there.
             preset: how hits are ranked from now on, a name of `presets.PRESETS`; None leaves it as it is. A new gallery
                 then has the default preset, or, with an embedder of yours, ranks by plain similarity. What was
-                calibrated before must be calibrated again.
+                calibrated before must be calibrated again, and how photos are seen cannot change any more.
             storage: how a new gallery keeps embeddings, ``float32`` (if None) or ``float16``, half as large.
             thumbnails: whether photos that are added from now on keep a thumbnail; None leaves it as it is.
             features: whether photos that are added from now on keep local features, by which hits are verified; None
-                leaves it as it is, or follows a preset that verifies.
+                leaves it as it is, but for a preset that is named: they come with one that verifies, and go with it.
             tau: as for `open`.
             searcher: as for `open`.
 
         Raises:
-            ModelMismatchError: if it holds another model's embeddings.
+            ModelMismatchError: if it holds another model's embeddings, or those of photos seen in another way.
             GalleryError: if it cannot be opened or made.
         """
-        new = not Path(path).exists()
-        chosen = find_preset(preset or preset_of(Path(path))) if preset or embedder is None else None
-        embedder = fitted_as(embedder or load_model(look=chosen.look if chosen else None), path)
-        vocabulary = vocabulary_of(embedder)
-        file = GalleryFile.open_for(path, embedder.card, storage=storage, thumbnails=thumbnails, vocabulary=vocabulary)
-        if chosen and (preset or new) and (chosen.stack.steps or file.ranking):
-            file.put_ranking(chosen.stack.to_json(), preset=chosen.name)
-        verifies = chosen is not None and chosen.stack.step(Verify) is not None
-        file.keep(features=features if features is not None else verifies or None)
+        kept, chosen = begun_card(path), find_preset(preset) if preset else None
+        if kept and embedder is None:
+            card, vocabulary = seen_with(kept, chosen.look) if chosen else kept, None
+        else:
+            if embedder is None:
+                chosen = chosen or find_preset(DEFAULT_PRESET)
+                embedder = load_model(look=chosen.look)
+            embedder = fitted_as(embedder, path)
+            card, vocabulary = embedder.card, vocabulary_of(embedder)
+        file = GalleryFile.open_for(
+            path,
+            card,
+            storage=storage,
+            thumbnails=thumbnails,
+            features=features,
+            ranking=chosen.ranking if chosen else None,
+            vocabulary=vocabulary,
+        )
         return cls(file, embedder, tau=tau, searcher=searcher)
 
     @property
@@ -150,7 +160,7 @@ class Gallery:
             cache: embeddings of earlier runs.
             prefix: a folder to put before the photos' paths, for a second source whose names are those of the first.
             prune: remove the photos that came from this source's folder and that it no longer names.
-            rehash: read every file, whatever its size and times say.
+            rehash: read every file, whatever its size and times say, and extract damaged local features again.
             on_progress: called with (stage, photos done, photos in all).
 
         Raises:
@@ -231,6 +241,7 @@ class Gallery:
 
         Raises:
             CalibrationError: if nothing tells one place of the gallery from another.
+            FeaturesDamagedError: if local features that hits are verified by are not what was written.
             OptionError: if the rate is no share.
         """
         aim = Aim(false_accept_rate, method)
@@ -269,8 +280,12 @@ class Gallery:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which steps of its ranking are left out, as many and such photos as it holds, and why, a line each."""
-        return current_ranking(self._file).notes
+        """Which steps of its ranking are left out, as many and such photos as it holds, and why, a line each.
+
+        Likewise which hits could not be verified up to now; see `Locator.damage`.
+        """
+        damage = self._locator.damage if self._locator else ""
+        return (*current_ranking(self._file).notes, *filter(None, [damage]))
 
     @property
     def caution(self) -> str:
@@ -332,18 +347,6 @@ class Gallery:
         except CalibrationError as error:  # likewise: the next `locate` raises it
             self._locator = None
             warnings.warn(str(error), stacklevel=3)
-
-
-def preset_of(path: Path) -> str:
-    """The preset that a gallery was begun with; the default one where there is none yet.
-
-    Raises:
-        GalleryError: if it is no gallery.
-    """
-    if not path.exists():
-        return DEFAULT_PRESET
-    with GalleryFile.open(path) as file:
-        return file.preset or FORMER_PRESET
 
 
 def _stage(name: str, on_progress: Callable[[str, int, int], None] | None) -> Callable[[int, int], None] | None:

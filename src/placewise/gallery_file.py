@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from placewise.core import FileState
 from placewise.errors import GalleryError, ModelMismatchError, OptionError
 from placewise.features import KIND as FEATURES
-from placewise.gallery_schema import GALLERY_FORMAT, card_from_json, card_to_json
+from placewise.gallery_schema import GALLERY_FORMAT, Ranking, card_from_json, card_to_json, setting_rows
 from placewise.models.cards import LEARNED
+from placewise.models.looks import differs_in_look
 from placewise.photo_table import COLUMNS, PhotoTable, row_of
 from placewise.store import Store
 
@@ -113,22 +114,28 @@ class GalleryFile:
             raise
 
     @classmethod
-    def open_for(
+    def open_for(  # noqa: PLR0913  # each is a choice that a user makes
         cls,
         path: Path | str,
         card: ModelCard,
         *,
         storage: Storage | None = None,
         thumbnails: bool | None = None,
+        features: bool | None = None,
+        ranking: Ranking | None = None,
         vocabulary: bytes | None = None,
     ) -> Self:
         """Open a gallery for writing embeddings of the model ``card``; make it where it is not there.
+
+        A new gallery is begun in one transaction: it has all of this, or was not begun.
 
         Args:
             path: the file.
             card: the model.
             storage: how a new gallery keeps embeddings (float32 if None); an existing one must agree.
             thumbnails: whether photos that are indexed from now on keep a thumbnail; None leaves it as it is.
+            features: whether they keep local features; None leaves it as it is, or as the ranking wants.
+            ranking: how hits are ranked from now on; None leaves it as it is.
             vocabulary: what the model has learned from photos, for a new gallery to keep.
 
         Raises:
@@ -143,30 +150,35 @@ class GalleryFile:
         try:
             if _stored_card(store) is None:
                 _check_learned(path, card, vocabulary)
-                rows: list[tuple[str, str | bytes]] = [
-                    ("card", card_to_json(card)),
-                    ("storage", storage or "float32"),
-                    *([("vocabulary", vocabulary)] if vocabulary is not None else []),
-                ]
-                with store.transaction():  # or ignore: another process may be making the gallery too
-                    store.execute_many("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
+                rows = {"card": card_to_json(card), "storage": storage or "float32", "vocabulary": vocabulary}
+                _begin(store, {**rows, **setting_rows(thumbnails, features, ranking)})
             gallery = cls(store, _stored_card(store) or card)
             gallery.check_model(card)
             gallery.check_settings(card, storage)
-            gallery.keep(thumbnails=thumbnails)
+            gallery.keep(thumbnails=thumbnails, features=features, ranking=ranking)
         except BaseException:
             store.close()
             raise
         return gallery
 
-    def keep(self, *, thumbnails: bool | None = None, features: bool | None = None) -> None:
-        """Say whether photos that are indexed from now on keep these; None leaves it as it is."""
-        wanted = {"thumbnails": thumbnails, "features": features}
-        rows = [(key, "yes" if on else "no") for key, on in wanted.items() if on is not None]
-        rows = [(key, value) for key, value in rows if (self._setting(key) == "yes") != (value == "yes")]
-        if rows:
-            with self.store.transaction():
-                self.store.execute_many("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+    def keep(
+        self, *, thumbnails: bool | None = None, features: bool | None = None, ranking: Ranking | None = None
+    ) -> None:
+        """Say how hits are ranked and what photos keep that are indexed from now on; None leaves it as it is.
+
+        Local features that only the ranking before wanted are kept no more. Another ranking than before is a new
+        revision, since similarities are others.
+        """
+        wanted = setting_rows(thumbnails, features, ranking, asked=self._setting("features") == "yes")
+        changed = {key: value for key, value in wanted.items() if self._setting(key) != value}
+        if not changed:
+            return
+        with self.store.transaction():
+            self.store.execute_many("DELETE FROM meta WHERE key = ?", ((key,) for key in changed))
+            rows = [(key, value) for key, value in changed.items() if value is not None]
+            self.store.execute_many("INSERT INTO meta VALUES (?, ?)", rows)
+            if "ranking" in changed:
+                self.new_revision(0)
 
     def _setting(self, key: str) -> str | None:
         rows = self.store.execute("SELECT value FROM meta WHERE key = ?", (key,))
@@ -185,7 +197,7 @@ class GalleryFile:
     @property
     def keeps_features(self) -> bool:
         """Whether photos that are indexed keep local features, to be verified by."""
-        return self._setting("features") == "yes"
+        return self._setting("features") in {"yes", "preset"}
 
     @property
     def calibration(self) -> str | None:
@@ -214,12 +226,21 @@ class GalleryFile:
         Raises:
             ModelMismatchError: if the fingerprints differ.
         """
-        if card.fingerprint != self.card.fingerprint:
+        if card.fingerprint == self.card.fingerprint:
+            return
+        if differs_in_look(card, self.card):
+            begun = f" (--preset {self.preset})" if self.preset else ""
+            message = (
+                f"gallery {self.path} must be used with the look that it was embedded with, {self.card.sight}, "
+                f"got {card.sight}; leave look and preset out to go on as it was begun{begun}, or index into another "
+                f"file"
+            )
+        else:
             message = (
                 f"gallery {self.path} must be used with the model it was made with, {_described(self.card)}, "
                 f"got {_described(card)}; use that model and its weights, or index into another file"
             )
-            raise ModelMismatchError(message)
+        raise ModelMismatchError(message)
 
     def check_settings(self, card: ModelCard, storage: Storage | None = None) -> None:
         """Refuse to mix exact embeddings with fast ones: the differences are small, and nobody would find them.
@@ -390,19 +411,29 @@ class GalleryFile:
             raise GalleryError(message)
         return int(rows[0][0])
 
+    def path_of(self, number: int) -> str:
+        """The path of the photo with this id; empty if it is there no more."""
+        rows = self.store.execute("SELECT path FROM photos WHERE id = ?", (int(number),))
+        return str(rows[0][0]) if rows else ""
+
     def features(self, kind: str, ids: Iterable[int]) -> dict[int, bytes]:
-        """Id → local features of one kind, as `put_features` took them, for those photos that have them."""
+        """Id → local features of one kind, as `put_features` took them, for those photos that have them.
+
+        What is damaged is bytes, too: `placewise.kept_features` judges.
+        """
         wanted = json.dumps([int(number) for number in ids])
         return dict(
             self.store.execute(
-                "SELECT id, data FROM features WHERE kind = ? AND id IN (SELECT value FROM json_each(?))",
+                "SELECT id, CAST(data AS BLOB) FROM features WHERE kind = ? AND id IN (SELECT value FROM json_each(?))",
                 (kind, wanted),
             )
         )
 
-    def has_features(self, kind: str) -> bool:
-        """Whether any photo has local features of one kind."""
-        return bool(self.store.execute("SELECT 1 FROM features WHERE kind = ? LIMIT 1", (kind,)))
+    @property
+    def has_features(self) -> bool:
+        """Whether any photo has local features of the present kind."""
+        ((found,),) = self.store.execute("SELECT EXISTS (SELECT 1 FROM features WHERE kind = ?)", (FEATURES,))
+        return bool(found)
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
@@ -542,14 +573,9 @@ class GalleryFile:
                 ((int(number), kind, data) for number, data in features.items()),
             )
 
-    def put_ranking(self, text: str, *, preset: str = "") -> None:
-        """Keep how hits are ranked; another one than before is a new revision, since similarities are others."""
-        if (text, preset) == (self.ranking, self.preset):
-            return
-        with self.store.transaction():
-            rows = [("ranking", text), ("preset", preset)]
-            self.store.execute_many("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
-            self.new_revision(0)
+    def put_ranking(self, stack: str | None, *, preset: str = "") -> None:
+        """Keep how hits are ranked, None for by plain similarity; see `keep`."""
+        self.keep(ranking=Ranking(stack, preset))
 
     def put_calibration(self, text: str) -> None:
         """Keep how the gallery tells KNOWN from UNKNOWN, replacing what was kept before."""
@@ -591,6 +617,29 @@ class GalleryFile:
 def _stored_card(store: Store) -> ModelCard | None:
     rows = store.execute("SELECT value FROM meta WHERE key = 'card'")
     return card_from_json(str(rows[0][0]), store.path) if rows else None
+
+
+def begun_card(path: Path | str) -> ModelCard | None:
+    """The card of the model that a gallery was begun with; None where none was, as when a kill left an empty file.
+
+    Raises:
+        GalleryError: if the file is something else.
+    """
+    if not Path(path).exists():
+        return None
+    store = Store(Path(path), GALLERY_FORMAT, create=True)
+    try:
+        return _stored_card(store)
+    finally:
+        store.close()
+
+
+def _begin(store: Store, rows: Mapping[str, str | bytes | None]) -> None:
+    """Write what a new gallery begins with; nothing where another process has meanwhile."""
+    with store.transaction():
+        if _stored_card(store) is None:
+            given = [(key, value) for key, value in rows.items() if value is not None]
+            store.execute_many("INSERT OR REPLACE INTO meta VALUES (?, ?)", given)
 
 
 def _check_learned(path: Path | str, card: ModelCard, vocabulary: bytes | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from placewise.errors import GalleryError, OptionError
-from placewise.features import KIND as FEATURES
+from placewise.presets import PRESETS
 from placewise.rank import NO_STACK, Augment, Expand, Stack, Usable, stack_from_json, usable
 from placewise.search.sidecar import searches_approximately
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from placewise.gallery_file import GalleryFile
     from placewise.photo_table import PhotoTable
 
+_SHOWN = 40
+"""Characters of a damaged name that a message shows."""
+
 
 def read_stack(gallery: GalleryFile) -> Stack:
-    """How a gallery is to rank.
+    """How a gallery ranks.
 
     Raises:
         GalleryError: if what it holds of that is damaged.
@@ -27,8 +30,31 @@ def read_stack(gallery: GalleryFile) -> Stack:
     try:
         return NO_STACK if text is None else stack_from_json(text)
     except OptionError as error:
-        message = f"gallery {gallery.path}: {error}"
+        name = gallery.preset if gallery.preset in PRESETS else "NAME"
+        message = f"the ranking of gallery {gallery.path} is damaged or of another version: {error}; " + _mend(
+            gallery, name
+        )
         raise GalleryError(message) from error
+
+
+def read_preset(gallery: GalleryFile) -> str:
+    """The name of the preset that a gallery's ranking came with; empty where it came with none.
+
+    Raises:
+        GalleryError: if there is no such preset.
+    """
+    name = gallery.preset
+    if name and name not in PRESETS:
+        message = (
+            f"the preset of gallery {gallery.path} must be one of {', '.join(PRESETS)}, got {name[:_SHOWN]!r}; "
+            + _mend(gallery, "NAME")
+        )
+        raise GalleryError(message)
+    return name
+
+
+def _mend(gallery: GalleryFile, preset: str) -> str:
+    return f"'placewise index SOURCE --gallery {gallery.path} --preset {preset}' writes it again"
 
 
 def ranking_of(gallery: GalleryFile, table: PhotoTable, *, approximate: bool | None = None) -> Usable:
@@ -46,7 +72,7 @@ def ranking_of(gallery: GalleryFile, table: PhotoTable, *, approximate: bool | N
     if approximate is None:  # asked only where it matters: to say so is to read the index
         mixes = stack.step(Augment) is not None or stack.step(Expand) is not None
         approximate = mixes and searches_approximately(gallery, table.ids)
-    return usable(stack, table, gallery.card.dim, features=gallery.has_features(FEATURES), approximate=approximate)
+    return usable(stack, table, gallery.card.dim, features=gallery.has_features, approximate=approximate)
 
 
 def current_ranking(gallery: GalleryFile) -> Usable:

@@ -1,4 +1,4 @@
-"""The tables of a gallery file, how an older one becomes a present one, and its model card as text.
+"""The tables of a gallery file, how an older one becomes a present one, its settings, and its model card as text.
 
 docs/gallery-format.md describes them for other programs.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from placewise.core import InputRule, ModelCard, Views
 from placewise.errors import GalleryError
@@ -66,6 +66,40 @@ GALLERY_FORMAT = Format(
     error=GalleryError,
     migrations={1: _FROM_1},
 )
+
+
+class Ranking(NamedTuple):
+    """How hits are ranked.
+
+    Attributes:
+        stack: the steps, as JSON; None for by plain similarity.
+        preset: the name that they came by; empty where they came by none.
+        verifies: whether photos are to keep local features for them.
+    """
+
+    stack: str | None = None
+    preset: str = ""
+    verifies: bool = False
+
+
+def setting_rows(
+    thumbnails: bool | None,  # noqa: FBT001
+    features: bool | None,  # noqa: FBT001
+    ranking: Ranking | None,
+    *,
+    asked: bool = False,
+) -> dict[str, str | None]:
+    """The rows of ``meta`` that say this, None for those that are to go; ``asked`` for features that are kept."""
+    rows: dict[str, str | None] = {}
+    if thumbnails is not None:
+        rows["thumbnails"] = "yes" if thumbnails else None
+    if ranking is not None:
+        rows |= {"ranking": ranking.stack, "preset": ranking.preset or None}
+    if features is not None:
+        rows["features"] = "yes" if features else None
+    elif ranking is not None and not asked:
+        rows["features"] = "preset" if ranking.verifies else None
+    return rows
 
 
 def card_to_json(card: ModelCard) -> str:

@@ -6,14 +6,19 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from placewise.calibrating import read_calibration, staleness
 from placewise.errors import CalibrationError, GalleryError
 from placewise.gallery_file import GalleryFile, convert_vector
+from placewise.gallery_ranking import read_preset, read_stack
 from placewise.gallery_schema import GALLERY_FORMAT
+from placewise.kept_features import damage_of, damaged_features
 from placewise.models.cards import LEARNED
 from placewise.search.sidecar import ann_info
+
+if TYPE_CHECKING:
+    from placewise.openset import Calibration
 
 _ROWS = 4096
 _NAMED = 5
@@ -66,21 +71,30 @@ def _calibration_info(gallery: GalleryFile) -> dict[str, object] | None:
         "known_accepted": calibration.known_accepted,
         "basis": calibration.basis,
         "made": calibration.made,
-        "stale": bool(staleness(gallery, calibration)),
+        "stale": _is_stale(gallery, calibration),
     }
+
+
+def _is_stale(gallery: GalleryFile, calibration: Calibration) -> bool:
+    try:
+        return bool(staleness(gallery, calibration))
+    except GalleryError:  # what it was calibrated for is damaged; `gallery_faults` says so
+        return True
 
 
 def gallery_faults(gallery: GalleryFile) -> list[str]:
     """What is wrong with a gallery, a line each; empty if nothing is.
 
-    The structure of the file is checked, its references, and every single embedding against its checksum.
+    The structure of the file is checked, its references, its ranking and calibration, and every single embedding and
+    photo's local features against their checksums.
     """
     store = gallery.store
     faults = store.faults()
-    try:
-        read_calibration(gallery)
-    except CalibrationError as error:
-        faults.append(str(error))
+    for read in (read_calibration, read_stack, read_preset):
+        try:
+            read(gallery)
+        except (CalibrationError, GalleryError) as error:
+            faults.append(str(error))
     if gallery.card.architecture in LEARNED:
         digest = hashlib.sha256(gallery.vocabulary or b"").hexdigest()
         faults += ["the vocabulary is not what was written"] if digest != gallery.card.weights_sha256 else []
@@ -91,6 +105,7 @@ def gallery_faults(gallery: GalleryFile) -> list[str]:
         query = "SELECT path, vector, crc32 FROM embeddings JOIN photos USING (id) ORDER BY id"
         for rows in store.blocks(query, _ROWS):
             faults += [f"the embedding of {path} is not what was written" for path, *row in rows if not _is_whole(*row)]
+        faults += [damage_of(gallery, [path]) for path in damaged_features(gallery)]
     return faults
 
 
@@ -100,16 +115,24 @@ def _is_whole(vector: Any, checksum: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What `merge` did: photos added, and photos that were there already with the same content."""
+    """What `merge` did.
+
+    Attributes:
+        added: photos added.
+        present: photos that were there already with the same content.
+        ranked_otherwise: whether the other gallery ranks in another way, in which these are not ranked any more.
+    """
 
     added: int
     present: int
+    ranked_otherwise: bool = False
 
 
 def merge(gallery: GalleryFile, other: GalleryFile, *, prefix: str = "") -> Merged:
     """Add the photos of another gallery, with embeddings, thumbnails and local features, in one transaction.
 
-    A photo that is there under the same path with the same content is left as it is.
+    A photo that is there under the same path with the same content is left as it is. So is how the gallery ranks, and
+    what it keeps of photos, whatever the other one does; its calibration is stale if photos were added.
 
     Args:
         gallery: where they go.
@@ -137,7 +160,7 @@ def merge(gallery: GalleryFile, other: GalleryFile, *, prefix: str = "") -> Merg
         ((added,),) = store.execute("SELECT count(*) FROM photos WHERE id > ?", (offset,))
         gallery.new_revision(added)
         ((total,),) = store.execute("SELECT count(*) FROM other.photos")
-    return Merged(added=added, present=total - added)
+    return Merged(added, total - added, ranked_otherwise=read_stack(gallery) != read_stack(other))
 
 
 def _refuse_conflicts(gallery: GalleryFile, other: GalleryFile, before: str) -> None:

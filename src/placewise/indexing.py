@@ -16,6 +16,7 @@ from placewise.core import FileState
 from placewise.embed import Failure, Seen, embed_photos
 from placewise.errors import GalleryError, OptionError
 from placewise.gallery_file import Origin
+from placewise.kept_features import are_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ class Indexed:
         moved: their content was there under a path that the source no longer names.
         relabelled: the same content with a new place, position or sequence.
         unchanged: the same in every respect.
+        mended: the unchanged ones whose local features were damaged and have been extracted again.
         removed: no longer named by the source, and pruned.
         computed: how many of them the network was run for; the others were known by their content.
         foreign: photos that the gallery holds and the source does not name as gallery photos.
@@ -53,6 +55,7 @@ class Indexed:
     moved: int = 0
     relabelled: int = 0
     unchanged: int = 0
+    mended: int = 0
     removed: int = 0
     computed: int = 0
     foreign: int = 0
@@ -83,7 +86,8 @@ def index_source(  # noqa: PLR0913  # each is a choice that a user makes
         prefix: a folder to put before the photos' paths, which are their names in the gallery: for a second source
             whose names are those of the first.
         prune: remove the photos that came from this source's folder (with this prefix) and that it no longer names.
-        rehash: read every file, whatever its size and times say.
+        rehash: read every file, whatever its size and times say. Of files that are read, local features that are
+            damaged in the gallery are extracted again.
         on_progress: called with (photos done, photos in all).
 
     Raises:
@@ -146,7 +150,7 @@ class _Run:
         same = known is not None and known.state.digest == digest
         if known and not same:
             self._check_origin(photo, known)
-        state = self._state(data, digest, stamp, known if same else None)
+        state = self._state(name, data, digest, stamp, known if same else None)
         if same:
             return Seen(photo, state)
         kept = self._embedding(digest)
@@ -157,14 +161,20 @@ class _Run:
         return (self._thumbnails and not known.has_thumbnail) or (self._features and not known.has_features)
 
     def _state(
-        self, data: bytes, digest: bytes, stamp: tuple[int, int, int] | None, known: FileRecord | None
+        self, name: str, data: bytes, digest: bytes, stamp: tuple[int, int, int] | None, known: FileRecord | None
     ) -> FileState:
         """What is kept of a file's bytes; ``known`` is what the gallery has of the same bytes."""
         thumbnail = self._thumbnails and not (known and known.has_thumbnail)
-        features = self._features and not (known and known.has_features)
         return FileState(
-            digest, stamp, _thumbnail(data) if thumbnail else None, features_of(data).to_bytes() if features else None
+            digest,
+            stamp,
+            _thumbnail(data) if thumbnail else None,
+            features_of(data).to_bytes() if self._wants_features(name, known) else None,
         )
+
+    def _wants_features(self, name: str, known: FileRecord | None) -> bool:
+        """Whether they are to be kept and are not there, or are there and damaged."""
+        return not are_whole(self._gallery, name) if known and known.has_features else self._features
 
     def _is_as_it_was(self, known: FileRecord, stamp: tuple[int, int, int] | None) -> bool:
         return stamp is not None and known.origin == self._origin and known.state.stamp == stamp
@@ -206,6 +216,7 @@ class _Run:
             moved=len(moved),
             relabelled=relabelled,
             unchanged=len(batch.unchanged) - relabelled,
+            mended=self._mended(batch),
             computed=batch.computed,
             failures=batch.failures,
         )
@@ -231,6 +242,10 @@ class _Run:
         ]
         if seen:
             self._gallery.note([name for name, _ in seen], [state for _, state in seen], origin=self._origin)
+
+    def _mended(self, batch: Batch) -> int:
+        pairs = zip(batch.unchanged, batch.unchanged_states, strict=True)
+        return sum(state.features is not None and self._known[str(photo.path)].has_features for photo, state in pairs)
 
     def _is_news(self, record: FileRecord, state: FileState) -> bool:
         more = state.thumbnail is not None or state.features is not None

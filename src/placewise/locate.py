@@ -14,10 +14,10 @@ from placewise.checking import CheckedHits, check_all, features_of
 from placewise.core import FileState, Neighbors, Photo, Source
 from placewise.embed import Seen, embed_photos
 from placewise.errors import FeaturesMissingError, ImageError, OptionError
-from placewise.features import KIND as FEATURES
 from placewise.features import Features
 from placewise.gallery_file import are_unit_rows
 from placewise.gallery_ranking import ranking_of, steps_text
+from placewise.kept_features import KeptFeatures
 from placewise.openset import CalibratedRule
 from placewise.rank import Verify, islands_of, open_ranker
 from placewise.search import ExactSearcher
@@ -96,6 +96,7 @@ class Locator:
 
     def _take(self, table: PhotoTable, decision: tuple[str | None, Rule, NDArray[np.int64]]) -> None:
         self._revision, self._table = self._gallery.revision, table
+        self._kept = KeptFeatures(self._gallery)
         self._calibration, self._rule, self._codes = decision
         some = self._rule.labelled_only and (self._codes < 0).any()
         self._labelled = table.ids[self._codes >= 0] if some else None
@@ -135,8 +136,17 @@ class Locator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which steps of the gallery's ranking are left out, and why, a line each."""
-        return self._ranking.notes
+        """Which steps of the gallery's ranking are left out, and why, and its `damage`, a line each."""
+        return (*self._ranking.notes, *filter(None, [self.damage]))
+
+    @property
+    def damage(self) -> str:
+        """Which hits could not be verified up to now since their stored features are damaged, and what mends them.
+
+        One line; empty if all could. Such a hit is ranked and judged as one of which no features are kept.
+        """
+        damage = self._kept.damage
+        return f"not verified: {damage}" if damage else ""
 
     @property
     def caution(self) -> str:
@@ -301,12 +311,15 @@ class Locator:
         if self._islands is not None:
             rows = zip(self._table.rows_of(found.ids), found.similarities, strict=True)
             support = [self._islands.support(hits, near, step.hits) for hits, near in rows]
-        return check_all(found, features, step, self.features_of, known, support)
+        return check_all(found, features, step, self._kept.usable, known, support)
 
     def features_of(self, number: int) -> Features | None:
-        """The local features that the gallery keeps of a photo, given by its id."""
-        data = self._gallery.features(FEATURES, [number]).get(number)
-        return None if data is None else Features.from_bytes(data)
+        """The local features that the gallery keeps of a photo, given by its id; None where it keeps none.
+
+        Raises:
+            FeaturesDamagedError: if they are not what was written.
+        """
+        return self._kept.of(number)
 
     def verification(self, photo: Path | str | bytes, path: str) -> Verification | None:
         """What geometry says of a query and a gallery photo, with all matched points; None without stored features.
@@ -314,6 +327,7 @@ class Locator:
         Raises:
             ImageError: if the query cannot be decoded.
             GalleryError: if the gallery holds no photo of this path.
+            FeaturesDamagedError: if its features are not what was written.
         """
         data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
         there = self.features_of(self._gallery.id_of(path))

@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from placewise.errors import OptionError
+from placewise.gallery_schema import Ranking
 from placewise.models import Look, can_look, part_names
+from placewise.models.looks import seen_with
 from placewise.rank import Centre, Island, Place, Stack, Verify
+
+if TYPE_CHECKING:
+    from placewise.core import ModelCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,12 @@ class Preset:
     look: Look
     stack: Stack
     says: str
+
+    @property
+    def ranking(self) -> Ranking:
+        """What a gallery keeps of it."""
+        stack = self.stack.to_json() if self.stack.steps else None
+        return Ranking(stack, self.name, verifies=self.stack.step(Verify) is not None)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
@@ -57,9 +69,6 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 DEFAULT_PRESET = "balanced"
 """Taken where none is named."""
 
-FORMER_PRESET = "fast"
-"""What a gallery was begun with that names none: by an earlier version, or by a program with a model of its own."""
-
 
 def find_preset(name: str) -> Preset:
     """The preset of a name.
@@ -73,20 +82,31 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def look_for(model: str, preset: Preset, look: Look, precision: str = "auto") -> Look:
-    """How a model sees photos: as the user says, else as the preset, else, where it cannot, as its card says.
+def look_for(model: str, wanted: Look, look: Look, precision: str = "auto") -> Look:
+    """How a model sees photos: as the user says, else as is wanted, else, where it cannot, as its card says.
 
     Args:
         model: its name or file.
-        preset: what was chosen.
+        wanted: the look of a preset, or of the gallery that is there.
         look: what the user says; a `Look` without arguments says nothing.
         precision: as for `models.load_model`; an 8-bit variant's graph is fixed.
     """
     if look != Look():
         return look
-    return Look() if precision == "int8" else usable_look(model, preset.look)
+    return usable_look(model, Look(flip=wanted.flip, crops=wanted.crops) if precision == "int8" else wanted)
 
 
 def usable_look(model: str, look: Look) -> Look:
     """A look if a model, or one of two that are fused, can have it, else that of its card."""
     return look if any(can_look(name, look) for name in part_names(model)) else Look()
+
+
+def preset_seen(card: ModelCard) -> str:
+    """The preset, other than `fast`, whose look a gallery's model has; empty where it is none's, or several's.
+
+    >>> from placewise.models import find_card
+    >>> preset_seen(seen_with(find_card("resnet50"), PRESETS["accurate"].look)), preset_seen(find_card("resnet50"))
+    ('accurate', '')
+    """
+    alike = [preset for preset in PRESETS.values() if seen_with(card, preset.look).sight == card.sight]
+    return alike[0].name if len(alike) == 1 and alike[0].stack.steps else ""

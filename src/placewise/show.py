@@ -96,6 +96,7 @@ def indexed_json(
         "moved": indexed.moved,
         "relabelled": indexed.relabelled,
         "unchanged": indexed.unchanged,
+        "mended": indexed.mended,
         "removed": indexed.removed,
         "embedded": indexed.computed,
         "failed": [
@@ -115,7 +116,8 @@ def indexed_text(indexed: Indexed, path: Path, held: int, renewed: Renewed | Non
     return (
         f"{indexed.added} added, {indexed.updated} updated, {indexed.moved} moved, {indexed.relabelled} relabelled, "
         f"{indexed.unchanged} unchanged, {indexed.removed} removed, {len(indexed.failures)} failed; "
-        f"{embedded(indexed.computed)}\n"
+        + (f"damaged local features of {indexed.mended} extracted again; " if indexed.mended else "")
+        + f"{embedded(indexed.computed)}\n"
         f"{path} holds {held} photos"
         + (f", {indexed.foreign} of them not in this source's gallery" if indexed.foreign else "")
         + (f"\n{renewed.says}" if renewed else "")
@@ -139,12 +141,13 @@ def info_text(info: Mapping[str, object], faults: Sequence[str] | None) -> str:
     """What ``gallery info`` prints; ``faults`` is None where nothing was checked."""
     if faults is None:
         return pairs(info)
-    verdict = "\n".join(["damaged; restore a copy or make it anew:", *faults]) if faults else "checked: whole"
+    damaged = "damaged; restore a copy or make it anew, where no line says what mends it:"
+    verdict = "\n".join([damaged, *faults]) if faults else "checked: whole"
     return f"{pairs(info)}\n{verdict}"
 
 
 def answer_json(name: str, answer: Answer, notes: Sequence[str] = ()) -> dict[str, object]:
-    """What ``locate --json`` prints for one photo; ``notes`` say which steps of the ranking are left out, and why."""
+    """What ``locate --json`` prints for one photo; ``notes`` are those of the `Locator`."""
     from placewise.evaluation import hit_json  # 'placewise models list' must not wait for the whole pipeline
 
     return {

@@ -198,10 +198,10 @@ class Store:
         with self._lock, self._mapped():
             return self._db.executemany(sql, rows).rowcount
 
-    def blocks(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
+    def blocks(self, sql: str, size: int, values: Sequence[object] = ()) -> Iterator[list[tuple[Any, ...]]]:
         """The rows of one statement, up to ``size`` at a time. Inside `reading`, so that they are of one state."""
         with self._lock, self._mapped():
-            cursor = self._db.execute(sql)
+            cursor = self._db.execute(sql, values)
             while rows := cursor.fetchmany(size):
                 yield rows
 

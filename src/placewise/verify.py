@@ -2,7 +2,8 @@
 
 The law of this module: significance is -log10 of the number of false alarms (NFA), the expected number of models, of
 all that were tried on a pair, that so many matches would agree with by chance; higher is better. A pair is accepted
-where the NFA is at most ``chance``. No number of inliers is ever a threshold.
+where the NFA is at most ``chance``. No number of inliers is ever a threshold. Matches along one margin of both photos
+are no evidence: a caption, a date stamp, or the frame of a print gives them as well.
 
 The NFA is that of L. Moisan and B. Stival, "A probabilistic criterion to detect rigid point matches between two images
 and estimate the fundamental matrix", IJCV 2004; `placewise.geometry` says what is different here.
@@ -33,6 +34,7 @@ CHANCE = 0.01
 RATIO = 0.95
 """How far a descriptor must be from the nearest other one, at most this times as far as from its match."""
 
+_MARGIN = 0.1  # of the width or height: how far captions and stamps reach into a photo
 _CELL = 4.0  # in the unit of `placewise.geometry`: of matches nearer to one another than about this, one counts
 _GRID = 8  # cells along each side, for the spread
 
@@ -47,7 +49,7 @@ class Verification:
         kind: the model that counts; None where no model explains more than chance does.
         matrix: ``(3, 3)`` float64, in pixels of the originals: a similarity or homography takes query points (x, y, 1)
             to candidate points, a fundamental matrix F makes ``candidate @ F @ query`` 0; None without a model.
-        query_points: ``(M, 2)`` float32, the matched keypoints, (x, y) in pixels of the original.
+        query_points: ``(M, 2)`` float32, the matched keypoints that are evidence, (x, y) in pixels of the original.
         candidate_points: ``(M, 2)`` float32, their partners.
         inliers: ``(M,)`` bool, the matches that agree with the model.
         spread: the share of 8 x 8 cells that hold an inlier, in the photo where that is less.
@@ -112,7 +114,7 @@ def verify(query: Features, candidate: Features, *, ratio: float = RATIO, chance
     if not 0 < chance <= 1:
         message = f"chance must be above 0 and at most 1, got {chance}; leave it out for {CHANCE}"
         raise OptionError(message)
-    pairs = _thinned(query, candidate, match(query, candidate, ratio=ratio))
+    pairs = _thinned(query, candidate, _telling(query, candidate, match(query, candidate, ratio=ratio)))
     model = explained(_ends(query, pairs[:, 0]), _ends(candidate, pairs[:, 1]))
     points = query.points[pairs[:, 0]], candidate.points[pairs[:, 1]]
     inliers = np.zeros(len(pairs), dtype=bool) if model is None else model.inliers
@@ -157,6 +159,18 @@ def _ends(features: Features, rows: NDArray[np.int64]) -> Ends:
     return Ends(
         points, features.scales[rows] * units[0, 0] * np.exp(1j * np.deg2rad(features.angles[rows], dtype=float))
     )
+
+
+def _telling(query: Features, candidate: Features, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The matches but for those that lie along one margin of both photos."""
+    here, there = _margins(query)[pairs[:, 0]], _margins(candidate)[pairs[:, 1]]
+    return pairs[~(here & there).any(axis=1)]
+
+
+def _margins(features: Features) -> NDArray[np.bool_]:
+    """``(N, 4)``: whether each keypoint is at the left, upper, right, lower margin."""
+    shares = (features.points + 0.5) / np.array(features.size, np.float32)
+    return np.concatenate((shares < _MARGIN, shares > 1 - _MARGIN), axis=1)
 
 
 def _thinned(query: Features, candidate: Features, pairs: NDArray[np.int64]) -> NDArray[np.int64]:

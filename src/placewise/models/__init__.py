@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from placewise.errors import ModelError, OptionError, WeightsMissingError
 from placewise.folders import cache_folder, models_folder
 from placewise.models.cards import DEFAULT_MODEL, MODELS, VLAD, find_card, installed_weights, part_names
-from placewise.models.looks import Look, card_seen_like, card_with_look
+from placewise.models.looks import Look, card_seen_like, card_with_look, look_of
 from placewise.models.weights import card_and_weights, card_of_file, float_graph, is_file_name, made
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def _fused_of(
 
     _check_fused([part.name for part in card.parts], Look(), weights, "")
     learned = Fusion.from_bytes(check_vocabulary(card, vocabulary)).vocabularies
+    names = _ordered(names, card.parts)
     if len(card.parts) != len(learned):
         message = f"a fused model must have {len(learned)} parts, got {len(card.parts)}; restore a copy of the gallery"
         raise ModelError(message)
@@ -186,6 +187,15 @@ def _fused_of(
         for part, name, own in zip(card.parts, names, learned, strict=True)
     ]
     return _fused(parts, vocabulary)
+
+
+def _ordered(names: Sequence[str], parts: Sequence[ModelCard]) -> Sequence[str]:
+    """The names of a gallery's two models in the gallery's order; as they are where they are of other models."""
+    called = [card_of_file(Path(name)).name if is_file_name(name) else name for name in names]
+    order = [part.name for part in parts]
+    if set(called) != set(order):
+        return names
+    return sorted(names, key=lambda name: order.index(called[names.index(name)]))
 
 
 def _check_fused(names: Sequence[str], look: Look, weights: Path | str | None, quantised: str) -> None:
@@ -259,5 +269,6 @@ __all__ = [
     "installed_weights",
     "load_model",
     "load_model_of",
+    "look_of",
     "part_names",
 ]

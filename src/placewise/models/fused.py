@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import struct
-from itertools import islice
+from itertools import islice, permutations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,7 +20,7 @@ from placewise.core import Embedder, ModelCard
 from placewise.errors import ModelError, OptionError
 from placewise.models.cards import FUSED, JOINED
 from placewise.models.fusing import fused, scales
-from placewise.models.learning import Lesson, check_count, is_unfitted, vocabulary_of
+from placewise.models.learning import Lesson, check_count, is_unfitted, learns_alike, vocabulary_of
 from placewise.openset import Places
 
 if TYPE_CHECKING:
@@ -98,11 +98,14 @@ class FusedEmbedder:
     def __init__(self, parts: Sequence[Embedder], vocabulary: bytes | None = None) -> None:
         """Put two models together; without what was learned of them, as bytes, they can only be fitted.
 
+        They come in the order of their names, so that ``b+a`` is ``a+b``; where they have learned, in the order in
+        which they did.
+
         Raises:
             OptionError: if they are not two models that can be fused.
             ModelError: if what was learned is damaged.
         """
-        self._parts = _checked(parts)
+        self._parts = _checked(parts if vocabulary is not None else sorted(parts, key=lambda part: part.card.name))
         self.vocabulary = vocabulary
         self._scales = None if vocabulary is None else np.array(Fusion.from_bytes(vocabulary).scales, np.float32)
         self.card = _card([part.card for part in self._parts], vocabulary)
@@ -132,12 +135,14 @@ class FusedEmbedder:
         first, second = (vocabulary_of(part) for part in parts)
         return FusedEmbedder(parts, Fusion((one / _STEP, 1 - one / _STEP), (first, second)).to_bytes())
 
-    def taught(self, vocabulary: bytes) -> FusedEmbedder:
-        """The model that has learned this, and so have its parts; see `learning.Learner.taught`."""
+    def taught(self, vocabulary: bytes, kept: ModelCard) -> FusedEmbedder:
+        """The model that has learned this, and so have its parts, in their order; see `learning.Learner.taught`."""
         learned = Fusion.from_bytes(vocabulary).vocabularies
+        orders = (dict(zip(kept.parts, order, strict=False)) for order in permutations(self._parts))
+        alike = (order for order in orders if all(learns_alike(part.card, card) for card, part in order.items()))
         parts = [
-            part.taught(own) if own is not None and is_unfitted(part) else part
-            for part, own in zip(self._parts, learned, strict=True)
+            part.taught(own, card) if own is not None and is_unfitted(part) else part
+            for (card, part), own in zip(next(alike, {}).items(), learned, strict=False)
         ]
         return FusedEmbedder(parts, vocabulary)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
@@ -9,10 +10,13 @@ from numpy.typing import NDArray
 
 from placewise.core import Embedder
 from placewise.errors import ModelError
+from placewise.models.cards import LEARNED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
+
+    from placewise.core import ModelCard
 
 FEWEST_PHOTOS = 10
 """Fewer photos do not say what photos look like."""
@@ -60,12 +64,21 @@ class Learner(Embedder, Protocol):
             ModelError: if they are too few.
         """
 
-    def taught(self, vocabulary: bytes) -> Self:
-        """The model that has learned this, as a gallery keeps it.
+    def taught(self, vocabulary: bytes, kept: ModelCard) -> Self:
+        """The model that has learned this, as a gallery keeps it beside its card.
 
         Raises:
             ModelError: if it is damaged.
         """
+
+
+def learns_alike(card: ModelCard, kept: ModelCard) -> bool:
+    """Whether two models are the same but for what they learn from photos; two parts may come in either order."""
+    if card.parts or kept.parts:
+        same = len(card.parts) == len(kept.parts)
+        return same and any(all(map(learns_alike, card.parts, order)) for order in permutations(kept.parts))
+    alike = card.architecture == kept.architecture
+    return alike and (card.architecture in LEARNED or card.fingerprint == kept.fingerprint)
 
 
 def is_unfitted(embedder: Embedder) -> TypeGuard[Learner]:

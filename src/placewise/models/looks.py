@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, product
 from typing import TYPE_CHECKING, Literal, get_args
 
 from placewise.core import Views
 from placewise.errors import OptionError
-from placewise.models.cards import FOREIGN
+from placewise.models.cards import FOREIGN, LEARNED, MODELS, VLAD
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from placewise.core import InputRule, ModelCard
 
 Fit = Literal["crop", "whole", "both"]
@@ -108,21 +112,81 @@ def card_seen_like(card: ModelCard, other: ModelCard) -> ModelCard:
 
     Whoever holds the other card compares fingerprints, and so finds that the look was not taken over.
     """
-    views, rule = other.views, other.input
     try:
-        look = Look(flip=views.flip, crops=views.crops)
-        if card.architecture != FOREIGN:
-            beside = views.sizes if rule.crop is None else ()
-            look = Look(
-                sizes=views.sizes if rule.crop and views.sizes else (rule.crop or rule.resize, *beside),
-                fit="whole" if rule.crop is None else "both" if views.sizes else "crop",
-                pooling=other.pooling if card.pooling == "average" else None,
-                flip=views.flip,
-                crops=views.crops,
-            )
-        return card_with_look(card, look)
+        return card_with_look(card, _look_like(card, other))
     except (OptionError, TypeError):  # text where numbers belong
         return card
+
+
+def look_of(card: ModelCard) -> Look:
+    """A look by which a gallery's model sees as it does; one that says nothing where its card's own is enough.
+
+    >>> from placewise.models.cards import find_card
+    >>> seen = card_with_look(find_card("resnet50"), Look(sizes=(320,), fit="whole"))
+    >>> look_of(seen).sizes, look_of(seen).fit, look_of(find_card("resnet50")) == Look()
+    ((320,), 'whole', True)
+    """
+    looks = (look for part in card.parts or (card,) for look in _looks_like(part))
+    return next((look for look in chain([Look()], looks) if seen_with(card, look) == card), Look())
+
+
+def _looks_like(card: ModelCard) -> Iterator[Look]:
+    """Looks that one of two models may have been given: all that its card says, and less of it."""
+    with suppress(OptionError, TypeError):
+        look = _look_like(_published(card), card)
+        for sizes, fit, pooling in product((look.sizes, ()), (look.fit, None), (look.pooling, None)):
+            yield dataclasses.replace(look, sizes=sizes, fit=fit, pooling=pooling)
+
+
+def seen_with(card: ModelCard, look: Look) -> ModelCard:
+    """A gallery's card if its model had another look, as far as it can have that; of two models, each."""
+    if card.parts:
+        parts = tuple(seen_with(part, look) for part in card.parts)
+        return dataclasses.replace(card, input=parts[0].input, parts=parts)
+    own = _published(card)
+    if card.precision == "int8":
+        look = Look(flip=look.flip, crops=look.crops)
+    if card.architecture != VLAD:
+        with suppress(OptionError):
+            own = card_with_look(own, look)
+    return dataclasses.replace(card, input=own.input, pooling=own.pooling, views=own.views)
+
+
+def _published(card: ModelCard) -> ModelCard:
+    """The card of the table that a gallery's card was made from; of a file of the user's, its own without views."""
+    own = MODELS.get(card.name)
+    return own if own and own.architecture == card.architecture else dataclasses.replace(card, views=Views())
+
+
+def differs_in_look(card: ModelCard, other: ModelCard) -> bool:
+    """Whether two cards are of one model that sees photos in different ways; what it learned does not count."""
+    return card.sight != other.sight and _what_sees(card) == _what_sees(other)
+
+
+def _what_sees(card: ModelCard) -> tuple[object, ...]:
+    weights = "" if card.architecture in LEARNED else card.weights_sha256
+    graph = (card.graph_input, card.graph_output, card.quantised)
+    return (card.architecture, card.dim, weights, *graph, *map(_what_sees, card.parts))
+
+
+def _look_like(card: ModelCard, other: ModelCard) -> Look:
+    """The look by which a card's model sees as another card says.
+
+    Raises:
+        OptionError: if no model can.
+        TypeError: likewise, of a card that anybody wrote.
+    """
+    views, rule = other.views, other.input
+    if card.architecture == FOREIGN:
+        return Look(flip=views.flip, crops=views.crops)
+    beside = views.sizes if rule.crop is None else ()
+    return Look(
+        sizes=views.sizes if rule.crop and views.sizes else (rule.crop or rule.resize, *beside),
+        fit="whole" if rule.crop is None else "both" if views.sizes else "crop",
+        pooling=other.pooling if card.pooling == "average" else None,
+        flip=views.flip,
+        crops=views.crops,
+    )
 
 
 def _check_model(card: ModelCard, look: Look) -> None:

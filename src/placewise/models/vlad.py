@@ -99,7 +99,7 @@ class VladEmbedder:
         directions = learn_directions([row for row in rows if row.any()], self.card.dim - FOLD)
         return VladEmbedder(self.card, Vocabulary(words, directions, used).to_bytes())
 
-    def taught(self, vocabulary: bytes) -> VladEmbedder:
+    def taught(self, vocabulary: bytes, kept: ModelCard) -> VladEmbedder:  # noqa: ARG002  # see Learner
         """The model that has learned this; see `learning.Learner.taught`."""
         return VladEmbedder(self.card, vocabulary)
 

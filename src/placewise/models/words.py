@@ -149,8 +149,8 @@ class Vocabulary:
             floats = sum(DIM + DIM * AXES + count * AXES for count in counts)
             size = _HEADER.size + 4 * floats + 2 * directions * AXES * sum(counts)
         except struct.error:
-            magic, size = b"", 0
-        if magic != _MAGIC or len(data) != size:
+            magic, size, counts, directions = b"", 0, [], 0
+        if magic != _MAGIC or len(data) != size or min([*counts, directions]) < 1:
             message = f"a vocabulary must be the bytes that were learned, got {len(data)} others; restore a copy"
             raise ModelError(message)
         values = np.frombuffer(data, "<f4", floats, _HEADER.size)

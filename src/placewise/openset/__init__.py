@@ -9,7 +9,7 @@ The rule everywhere: an answer is KNOWN when its confidence is at least tau, UNK
 """
 
 from placewise.openset.calibration import DEFAULT_AIM, Calibration, calibrate, percent
-from placewise.openset.evidence import EVIDENCE, HITS, evidence_of
+from placewise.openset.evidence import EVIDENCE, HITS, background_of, evidence_of
 from placewise.openset.exam import SAMPLED_PHOTOS, Check, Exam, Questions, Told, cohort_of, self_exam
 from placewise.openset.judge import CalibratedRule, GeometryRule, Rule, SimilarityRule, Verdict
 from placewise.openset.places import Places
@@ -38,6 +38,7 @@ __all__ = [
     "SimilarityRule",
     "Told",
     "Verdict",
+    "background_of",
     "calibrate",
     "calibrated_unasked",
     "calibration_from_json",

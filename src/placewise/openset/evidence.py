@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from placewise.core import Embeddings
+
 EVIDENCE = ("similarity", "contrast", "support", "geometry")
 """The columns of the evidence, the last where geometry is verified. All of them grow with what speaks for the place."""
 
@@ -65,6 +67,15 @@ def evidence_of(
         table = np.column_stack([table, geometry[rows, column]])
     table[column < 0] = np.nan
     return table, column
+
+
+def background_of(queries: Embeddings, cohort: Embeddings) -> NDArray[np.float32]:
+    """The similarities ``(Q, C)`` of queries ``(Q, d)`` to the photos of a cohort ``(C, d)``, whoever else asks.
+
+    Each query has a product of its own: one of all of them sums in an order that goes by their number, and the last
+    digits of a confidence would say who else has asked.
+    """
+    return np.array([cohort @ query for query in queries], dtype=np.float32).reshape(len(queries), len(cohort))
 
 
 def _contrast(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from placewise.openset.evidence import EVIDENCE, HITS, evidence_of
+from placewise.openset.evidence import EVIDENCE, HITS, background_of, evidence_of
 from placewise.openset.rule import check_tau, is_known
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class CalibratedRule:
             geometry = None
         elif geometry is None:  # nothing was verified: nothing speaks for a hit
             geometry = np.zeros(similarities.shape)
-        background = queries @ self.cohort.T
+        background = background_of(queries, self.cohort)
         evidence, columns = evidence_of(similarities, places, background, self.cohort_places, geometry)
         if model is None:
             values, parts = evidence[:, 0], np.zeros_like(evidence)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from placewise.errors import CalibrationError
+from placewise.errors import CalibrationError, FeaturesDamagedError
 from placewise.openset.exam import SAMPLED_PHOTOS
 from placewise.openset.rule import DEFAULT_TAU
 
@@ -31,5 +31,5 @@ def calibrated_unasked(calibrating: Callable[[int], T], *, verifies: bool) -> tu
     """
     try:
         return calibrating(VERIFIED_UNASKED if verifies else SAMPLED_PHOTOS), ""
-    except CalibrationError as error:
+    except (CalibrationError, FeaturesDamagedError) as error:
         return None, f"not calibrated: {error}"

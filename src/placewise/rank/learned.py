@@ -45,6 +45,12 @@ class Linear:
         moved = embeddings if self.mean is None else embeddings - self.mean
         return unit(moved if self.axes is None else moved @ self.axes)
 
+    def ask(self, queries: Embeddings) -> Embeddings:
+        """Likewise, each query by itself: a product of several sums in an order that goes by their number."""
+        if self.axes is None or not len(queries):
+            return self(queries)
+        return np.concatenate([self(query[None]) for query in queries])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
@@ -69,7 +75,7 @@ class Learned:
 
     def ask(self, embeddings: Embeddings) -> Embeddings:
         """Queries ``(Q, dim)`` as they are compared with `matrix`, ``(Q, d)``."""
-        asked = self.linear(embeddings)
+        asked = self.linear.ask(embeddings)
         return asked if self.expand is None else expanded(asked, self.expand, self._best)
 
     def _best(self, asked: Embeddings, count: int) -> tuple[NDArray[np.float32], Embeddings]:

@@ -124,7 +124,7 @@ class _Exact:
         searcher.close()
 
     def ask(self, embeddings: Embeddings, *, among: NDArray[np.int64] | None = None) -> Asked:
-        vectors = self._linear(embeddings)
+        vectors = self._linear.ask(embeddings)
         if self._expand is not None:
             vectors = expanded(vectors, self._expand, lambda asked, count: self._best(asked, count, among))
         return Asked(embeddings, vectors)
@@ -171,10 +171,12 @@ class _Proposed:
         place = stack.step(Place)
         self._share = np.float32(place.share if place else 0)
         self._order = np.argsort(table.place_codes, kind="stable")
+        codes = np.arange(len(table.place_names) + 1)
+        self._starts = np.searchsorted(table.place_codes[self._order], codes)
         self._means: dict[int, Embeddings] = {}
 
     def ask(self, embeddings: Embeddings, *, among: NDArray[np.int64] | None = None) -> Asked:  # noqa: ARG002
-        return Asked(embeddings, self._linear(embeddings))
+        return Asked(embeddings, self._linear.ask(embeddings))
 
     def search(self, asked: Asked, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
         proposed = self.searcher.search(asked.plain, max(k, _PROPOSED), among=among).ids
@@ -211,9 +213,8 @@ class _Proposed:
 
     def _mean(self, code: int) -> Embeddings:
         if code not in self._means:
-            codes = self._table.place_codes[self._order]
-            first, last = np.searchsorted(codes, [code, code + 1])
-            _, plain = self._gallery.vectors(self._table.ids[np.sort(self._order[first:last])])
+            rows = self._order[self._starts[code] : self._starts[code + 1]]
+            _, plain = self._gallery.vectors(self._table.ids[np.sort(rows)])
             self._means[code] = self._linear(plain).mean(axis=0)
         return self._means[code]
 

@@ -81,7 +81,7 @@ class Augment:
         _check("augment power", self.power, 0, 20)
         _check_count("augment rounds", self.rounds, 1, 5)
         if not isinstance(self.mutual, bool):
-            message = f"augment mutual must be true or false, got {self.mutual!r}"
+            message = f"augment mutual must be true or false, got {repr(self.mutual)[:_SHOWN]}"
             raise OptionError(message)
 
 
@@ -150,6 +150,9 @@ class Island:
         """Refuse what is no share."""
         _check("island share", self.share, 0, 1)
 
+
+_SHOWN = 80
+"""Characters of a damaged text that a message shows."""
 
 Step = Centre | Whiten | Augment | Place | Expand | Verify | Island
 
@@ -229,7 +232,7 @@ def stack_from_json(text: str) -> Stack:
     try:
         document = json.loads(text)
         if document["version"] != VERSION:
-            message = f"a stack must be of version {VERSION}, got {document['version']!r}; index anew with --preset"
+            message = f"a stack must be of version {VERSION}, got {repr(document['version'])[:_SHOWN]}"
             raise OptionError(message)
         steps = []
         for fields in document["steps"]:
@@ -239,7 +242,7 @@ def stack_from_json(text: str) -> Stack:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         if isinstance(error, OptionError):
             raise
-        message = f"a stack must be steps with their parameters, got {error!r}; index anew with --preset"
+        message = f"a stack must be steps with their parameters, got {repr(error)[:_SHOWN]}"
         raise OptionError(message) from error
 
 
@@ -252,7 +255,7 @@ def _values(step: Step) -> str:
 def _check(name: str, value: object, low: float, high: float, *, above: bool = False) -> None:
     sound = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
     if not sound or (above and value == low):
-        message = f"{name} must be {'above' if above else 'from'} {low} to {high}, got {value!r}"
+        message = f"{name} must be {'above' if above else 'from'} {low} to {high}, got {repr(value)[:_SHOWN]}"
         raise OptionError(message)
 
 
@@ -260,5 +263,5 @@ def _check_count(name: str, value: object, low: int, high: int, *, optional: boo
     if optional and value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        message = f"{name} must be a whole number from {low} to {high}, got {value!r}"
+        message = f"{name} must be a whole number from {low} to {high}, got {repr(value)[:_SHOWN]}"
         raise OptionError(message)

@@ -103,7 +103,9 @@ def _reason(step: Step, taken: Stack, held: _Held) -> str:
             least = max(LEAST_PHOTOS, 4 * step.hits)
             reason = f"{step.hits} hits need {least} photos or more, got {count}" if count < least else ""
         case Verify():
-            reason = "" if held.features else "the gallery holds no local features"
+            reason = (
+                "" if held.features else "the gallery keeps no local features; index its photos again with --features"
+            )
         case Island():
             reason = _no_island(taken, held.table)
     return reason

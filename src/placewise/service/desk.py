@@ -19,6 +19,7 @@ from placewise.gallery_file import GalleryFile, are_unit_rows
 from placewise.locate import Locator
 from placewise.models import load_model_of
 from placewise.openset import Aim
+from placewise.service import logs
 from placewise.verify import verify
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Desk:
         self._held = dict([self._opened])
         self._written: set[str] = set()
         self._replaced: list[GalleryFile] = []
+        self._told = ""
 
     @classmethod
     def open(cls, path: Path, *, max_pixels: int) -> Self:
@@ -170,6 +172,7 @@ class Desk:
 
         Raises:
             FeaturesMissingError: if the gallery keeps no local features of it.
+            FeaturesDamagedError: if they are not what was written.
             ImageError: if the photo is none, broken or too large.
         """
         found, locator = entry(self.file, number), self._locator
@@ -223,11 +226,19 @@ class Desk:
         Raises:
             OptionError: if the question names what is not there.
         """
-        (answer,) = self._locator.answers(
+        locator = self._locator
+        (answer,) = locator.answers(
             embedding[None], k=question.k, among=question.among, features=[query.features], verify=question.verify
         )
+        self._tell(locator.damage)
         (reply,) = self._with_entries([Reply(embedding, answer)])
         return cast("Reply", reply)
+
+    def _tell(self, damage: str) -> None:
+        """Log what could not be verified, once: photos that have been asked for again say nothing new."""
+        told, self._told = self._told, damage
+        if damage and damage != told:
+            logs.events.error("stored features are damaged", extra={"fields": {"reason": damage}})
 
     def _with_entries(self, replies: Sequence[Reply | Exception]) -> list[Reply | Exception]:
         answered = [reply.answer for reply in replies if isinstance(reply, Reply) and reply.answer]

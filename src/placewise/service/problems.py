@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from placewise.errors import (
     CalibrationError,
+    FeaturesDamagedError,
     FeaturesMissingError,
     GalleryError,
     ImageError,
@@ -90,7 +91,10 @@ def problem_of(error: PlacewiseError) -> Problem:
     for kind_of_error, status, kind in _KINDS:
         if isinstance(error, kind_of_error):
             return Problem(status, kind, str(error))
-    if isinstance(error, GalleryError):  # its message names a path of this machine
+    if isinstance(error, FeaturesDamagedError):  # its message names a path of this machine, as that of the next
+        message = "the gallery's local features are damaged; the log of the service says whose, and what mends them"
+        return Problem(500, "features", message)
+    if isinstance(error, GalleryError):
         return busy("the gallery cannot be used at the moment; the log of the service says why", kind="gallery")
     return Problem(500, "error", "the service cannot answer this; its log says why")
 

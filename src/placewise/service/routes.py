@@ -203,7 +203,7 @@ def thumbnail(request: Request, service: Service, _: Reader, number: Number) -> 
 @api.post(
     "/photos/{number}/match",
     summary="What a photo and one of the gallery have in common",
-    responses=described(400, 404, 408, 409, 413, 415, 422, 503),
+    responses=described(400, 404, 408, 409, 413, 415, 422, 500, 503),
     openapi_extra=_form(),
 )
 async def match(request: Request, service: Service, _: Reader, number: Number) -> MatchDocument:
@@ -257,7 +257,7 @@ async def remove(service: Service, _: Writer, number: Number) -> None:
         raise _unknown(number)
 
 
-@api.post("/calibrate", summary="Learn where UNKNOWN begins", responses=described(409, 422, 503))
+@api.post("/calibrate", summary="Learn where UNKNOWN begins", responses=described(409, 422, 500, 503))
 async def calibrate(service: Service, _: Writer, query: Annotated[CalibrateQuery, Query()]) -> dict[str, Any]:
     """The gallery examines itself; answers are decided by what comes of it from then on."""
     with service.calibrations.holding(1):
