@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from playwright.sync_api import Browser
+
+# A busy machine is no failure: no test depends on how long it takes.
+settings.register_profile("placewise", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("placewise")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -264,7 +264,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_no_card_crashes_the_reader(data: st.DataObject) -> None:
     """Any bytes, and any value for any key, end in a card or in one line."""

@@ -616,7 +616,7 @@ def outcome(path: Path) -> dict[str, NDArray[Any]] | str:
 @given(
     edits=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=4), cut=st.integers(0, 3)
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(edits=[(0, 0)], cut=0)
 def test_damage_ends_in_arrays_or_a_refusal(
     make: Callable[[], bytes], edits: list[tuple[int, int]], cut: int, tmp_path_factory: pytest.TempPathFactory
@@ -638,7 +638,7 @@ def test_damage_ends_in_arrays_or_a_refusal(
 
 
 @given(body=st.lists(st.sampled_from([*(bytes([code]) for code in range(256)), text("a"), plain(7), small_tree()])))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_pickle_ends_in_arrays_or_a_refusal(body: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Any sequence of instructions ends in arrays or in a CheckpointError."""
     path = tmp_path_factory.getbasetemp() / "random.pth"

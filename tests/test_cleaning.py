@@ -231,7 +231,7 @@ row = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(row, min_size=1, max_size=9))
 def test_whatever_the_source_a_clean_manifest_has_no_errors(
     rows: list[tuple[int, Split, str | None, str | None]], tmp_path_factory: pytest.TempPathFactory
@@ -385,7 +385,6 @@ text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0\
 )
 
 
-@settings(deadline=None)
 @given(name=text, place=text.filter(lambda name: name == name.strip()))
 def test_any_name_comes_back(name: str, place: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Spaces around it, line breaks, commas and quotes included."""

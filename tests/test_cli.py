@@ -395,9 +395,9 @@ def test_a_look_is_typed_once(tiny_dataset: Path, tmp_path: Path) -> None:
     (answer,) = json.loads(located.stdout)
     assert answer["hits"][0]["path"] == "p0/0.png"
     assert answer["hits"][0]["similarity"] == pytest.approx(1, abs=1e-3)
-    line = refused("index", tiny_dataset, "--gallery", gallery)
-    assert "96 px whole, gem2, flip, also 64 px whole (" in line
-    assert ", 224 px crop, gem2, also 160 px whole (" in line
+    assert "12 unchanged" in placewise("index", tiny_dataset, "--gallery", gallery).stdout
+    line = refused("index", tiny_dataset, "--gallery", gallery, "--preset", "balanced")
+    assert "embedded with, 96 px whole, gem2, flip, also 64 px whole, got 224 px crop, gem2, also 160 px whole;" in line
 
 
 def writable(manifest: Path, folder: Path) -> Path:

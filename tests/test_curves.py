@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from placewise import metrics
@@ -26,7 +26,6 @@ def split(rows: list[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
     return [confidence for confidence, _ in rows], [right for _, right in rows]
 
 
-@settings(deadline=None)
 @given(answered, confidences)
 def test_every_threshold_is_a_point_of_the_oscr_curve(rows: list[tuple[float, bool]], open_set: list[float]) -> None:
     """Each distinct threshold gives the shares that counting gives, and the area is the metric's."""
@@ -46,7 +45,6 @@ def test_every_threshold_is_a_point_of_the_oscr_curve(rows: list[tuple[float, bo
     assert curve.area == pytest.approx(metrics.oscr(known, correct, open_set), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(confidences, confidences)
 def test_the_area_below_the_roc_curve_is_the_auroc(known: list[float], open_set: list[float]) -> None:
     """Ties count one half in both; without known or open-set queries both are undefined."""
@@ -55,7 +53,6 @@ def test_the_area_below_the_roc_curve_is_the_auroc(known: list[float], open_set:
     )
 
 
-@settings(deadline=None)
 @given(answered, confidences)
 def test_the_answer_curve_equals_counting(rows: list[tuple[float, bool]], open_set: list[float]) -> None:
     """Precision and recall at each distinct threshold, the most confident first."""
@@ -69,7 +66,6 @@ def test_the_answer_curve_equals_counting(rows: list[tuple[float, bool]], open_s
     assert points(metrics.answer_curve(known, correct, open_set)) == expected
 
 
-@settings(deadline=None)
 @given(confidences, confidences)
 def test_the_unknown_curve_equals_counting(known: list[float], open_set: list[float]) -> None:
     """Precision and recall of UNKNOWN when all up to a confidence are flagged, the least confident first."""
@@ -82,7 +78,6 @@ def test_the_unknown_curve_equals_counting(known: list[float], open_set: list[fl
     assert points(metrics.unknown_curve(known, open_set)) == expected
 
 
-@settings(deadline=None)
 @given(st.lists(st.sets(st.integers(1, 9), max_size=3), max_size=8), st.integers(1, 9))
 def test_the_recall_curve_is_recall_at_each_k(positives: list[set[int]], last: int) -> None:
     """Point K is `recall_at_k` of K; a query without positives is a miss, no query is no curve."""
@@ -99,7 +94,6 @@ def test_a_recall_curve_needs_a_k() -> None:
         metrics.recall_curve([], 0)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=40),
     st.sampled_from([0.0, 0.3, 1.0, 5.0]),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from placewise.core import Hit, Photo, Position, Source
@@ -111,7 +111,6 @@ def test_places_are_listed_worst_first() -> None:
     assert (y.accepted, y.confused_with) == (0, "a")
 
 
-@settings(deadline=None)
 @given(answers)
 def test_the_matrix_the_places_and_the_confusions_tell_one_story(results: list[QueryResult]) -> None:
     """Each scored query is in one cell; what is right and what is wrong there is what the lists say."""
@@ -147,7 +146,6 @@ def test_a_matrix_that_nobody_can_read_is_not_made() -> None:
     assert matrix_of([result(place, place, 0.9) for place in places], TAU) is None
 
 
-@settings(deadline=None)
 @given(answers)
 def test_a_histogram_counts_each_scored_query_once(results: list[QueryResult]) -> None:
     """Each group adds up, and each bin holds what lies between its edges, the ends what lies beyond them."""
@@ -166,7 +164,6 @@ def test_a_histogram_counts_each_scored_query_once(results: list[QueryResult]) -
         assert counts.tolist() == expected
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
 @example([-0.625, -0.0625])
 def test_the_bins_hold_all_similarities_and_are_few(values: list[float]) -> None:

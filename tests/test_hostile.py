@@ -680,7 +680,7 @@ def test_a_large_jpeg_is_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
         images.decode(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(kind=st.sampled_from(("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "HEIC")), data=st.data())
 def test_any_header_is_facts_or_refused(heic: Callable[..., bytes], kind: str, data: st.DataObject) -> None:
     """Whatever the first bytes of a file are made, its header is read or refused; nothing else is raised."""

@@ -436,7 +436,7 @@ def test_elongated_images_decode_and_prepare(size: tuple[int, int]) -> None:
     assert len(images.thumbnail(image, longer_side=100)) < 10_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(kind=st.sampled_from(FORMATS), edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=12))
 def test_damaged_bytes_never_raise_anything_else(kind: str, edits: list[tuple[float, int]]) -> None:
     """Whatever bytes are overwritten, decoding ends in an image or an ImageError."""

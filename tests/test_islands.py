@@ -136,7 +136,7 @@ def loop(
 
 
 @given(seed=st.integers(0, 1000), asking=st.integers(12, 39))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_frame_is_answered_by_its_past_alone(seed: int, asking: int) -> None:
     """Whatever comes after what a frame may be compared with, and whatever else asks, changes nothing in its answer."""
     rng = np.random.default_rng(seed)

@@ -219,7 +219,6 @@ def test_a_place_more_in_the_gallery_is_made_up_for() -> None:
     st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.3, 0.9]), st.integers(0, 4)), min_size=2, max_size=40),
     st.floats(0.001, 0.999),
 )
-@settings(deadline=None)
 def test_a_threshold_keeps_its_rate_or_says_what_it_promises(rows: list[tuple[float, int]], rate: float) -> None:
     """Whatever the ties: the promise is no more than wanted, or tau is above all questions and the promise says so."""
     scores, groups = np.array([score for score, _ in rows]), np.array([group for _, group in rows])
@@ -484,7 +483,7 @@ def test_an_unknown_method_is_refused() -> None:
 
 
 @given(st.integers(0, 10_000), st.sampled_from([-180.0, -179.9, 0.0, 10.0, 179.9999]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_photos_of_one_spot_are_one_place_wherever_it_lies(seed: int, lon: float) -> None:
     """Spots of some metres, 300 m apart, are as many places as there are spots, also at the 180th meridian."""
     rng = np.random.default_rng(seed)

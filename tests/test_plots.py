@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from placewise import metrics, plots
@@ -20,7 +20,6 @@ LINE = metrics.Curve(np.array([0.0, 0.5, 1.0]), np.array([0.0, 1.0, 1.0]))
 EMPTY = metrics.Curve(np.empty(0), np.empty(0))
 
 
-@settings(deadline=None)
 @given(st.floats(-1000, 1000), st.floats(0.01, 1000), st.integers(2, 10))
 def test_ticks_are_round_few_and_where_they_say(low: float, extent: float, count: int) -> None:
     """Each tick lies at the value that is written, within the axis, and there are not many more than asked for."""
@@ -97,7 +96,6 @@ def test_each_histogram_is_as_high_as_its_own_highest_bar() -> None:
     assert plots.ridges(histogram, "confidence", None).tau is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-5e4, 5e4), st.floats(-5e4, 5e4)), min_size=1, max_size=10))
 def test_the_map_holds_every_photo_true_to_scale(points: list[tuple[float, float]]) -> None:
     """Everything lies inside the frame, east is right and north is up, and the bar is as long as it says."""

@@ -158,7 +158,7 @@ def test_another_look_is_refused_with_what_to_do(tiny_dataset: Path, balanced: P
 
     wanted = (
         f"gallery {path} must be used with the look that it was embedded with, 224 px crop, gem2, also 160 px whole, "
-        "got {}; leave look and preset out to go on as it was begun (--preset balanced), or index into another file"
+        "got {}; leave look and preset out to go on as it was begun, or index into another file"
     )
     large = "224 px crop, gem2, also 320 px whole"
     assert refused("accurate") == wanted.format(large)

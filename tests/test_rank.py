@@ -106,7 +106,7 @@ def test_neighbours_are_averaged_by_a_power_of_their_similarity() -> None:
 
 @pytest.mark.parametrize("stack", STACKS, ids=str)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_what_is_taken_away_has_no_part_in_what_answers(stack: Stack, data: st.DataObject) -> None:
     """A gallery without some photos answers exactly as one that never held them."""
     rows, codes = town(60, seed=data.draw(st.integers(0, 3)))

@@ -40,7 +40,7 @@ def photos(count: int, split: str, place: str | None = None) -> list[Photo]:
     return [Photo(PurePosixPath(f"{split}/{row}"), split, place) for row in range(count)]  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     count=st.integers(1, 60),

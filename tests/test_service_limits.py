@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
@@ -400,7 +400,6 @@ def test_a_log_line_stays_one_line() -> None:
     assert json.loads(line)["x"] == 'quote " \n\r\u2028'
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 5), max_size=60), st.sampled_from([0.5, 1.0, 3.0]))
 def test_a_rate_holds_over_every_stretch_of_time(gaps: list[float], per_s: float) -> None:
     """However requests come, in any stretch no more than rate times its length, and twice the rate, go through."""

@@ -231,7 +231,7 @@ cells = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.lists(cells, max_size=9), max_size=6), quoted=st.booleans())
 def test_any_table_is_a_source_or_refused(tmp_path: Path, rows: list[list[str]], *, quoted: bool) -> None:
     """Whatever the cells hold, each row is a photo or a bad row, or the manifest is refused; nothing else is raised."""
@@ -252,7 +252,7 @@ def test_any_table_is_a_source_or_refused(tmp_path: Path, rows: list[list[str]],
             assert len(source.photos) + len(source.bad_rows) == sum(any(c.strip() for c in row) for row in rows)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=60), header=st.booleans())
 def test_any_bytes_are_a_source_or_refused(tmp_path: Path, data: bytes, *, header: bool) -> None:
     """Whatever bytes a manifest holds, reading ends in a Source or a SourceError."""

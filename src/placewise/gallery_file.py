@@ -229,11 +229,9 @@ class GalleryFile:
         if card.fingerprint == self.card.fingerprint:
             return
         if differs_in_look(card, self.card):
-            begun = f" (--preset {self.preset})" if self.preset else ""
             message = (
                 f"gallery {self.path} must be used with the look that it was embedded with, {self.card.sight}, "
-                f"got {card.sight}; leave look and preset out to go on as it was begun{begun}, or index into another "
-                f"file"
+                f"got {card.sight}; leave look and preset out to go on as it was begun, or index into another file"
             )
         else:
             message = (

@@ -26,6 +26,9 @@ MOST_AUGMENTED = 30_000
 """Photos up to which all are compared with all: half a minute on two cores."""
 
 
+_NO_FEATURES = "the gallery keeps no local features; index its photos again with --features"
+
+
 @dataclass(frozen=True, slots=True)
 class Usable:
     """What a gallery makes of a stack.
@@ -103,9 +106,7 @@ def _reason(step: Step, taken: Stack, held: _Held) -> str:
             least = max(LEAST_PHOTOS, 4 * step.hits)
             reason = f"{step.hits} hits need {least} photos or more, got {count}" if count < least else ""
         case Verify():
-            reason = (
-                "" if held.features else "the gallery keeps no local features; index its photos again with --features"
-            )
+            reason = "" if held.features or not count else _NO_FEATURES
         case Island():
             reason = _no_island(taken, held.table)
     return reason
