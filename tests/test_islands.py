@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -30,6 +32,7 @@ from placewise.search.sidecar import build_ann
 from placewise.sources import read_source
 
 STACK = Stack((Verify(5), Island()))
+NO_FRAMES = "no sequence has two frames; a manifest with sequence and frame names them"
 
 
 def frame(number: int, place: int | None, sequence: str | None = None, *, place_name: str | None = None) -> Photo:
@@ -108,8 +111,16 @@ def test_accepted_hits_are_ordered_by_geometry_times_support_squared() -> None:
             STACK,
             "photos have places, which vote in the stead of frames",
         ),
-        ([frame(0, None, "a"), frame(1, None, "a")], STACK, "no sequence has two frames"),
-        ([frame(0, 1, "a"), frame(1, 2, "b"), frame(2, None)], STACK, "no sequence has two frames"),
+        (
+            [frame(0, None, "a"), frame(1, None, "a")],
+            STACK,
+            "no sequence has two frames; a manifest with sequence and frame names them",
+        ),
+        (
+            [frame(0, 1, "a"), frame(1, 2, "b"), frame(2, None)],
+            STACK,
+            "no sequence has two frames; a manifest with sequence and frame names them",
+        ),
     ],
 )
 def test_a_gallery_without_sequences_leaves_the_step_out(photos: list[Photo], stack: Stack, reason: str | None) -> None:
@@ -205,16 +216,25 @@ def _hits(result: QueryResult) -> list[tuple[PurePosixPath, int | None]]:
     return [(hit.photo.path, hit.inliers) for hit in result.hits]
 
 
-def test_frames_support_one_another_where_the_protocol_reads_their_numbers(photos_root: Path) -> None:
+def test_frames_support_one_another_in_real_photos(photos_root: Path) -> None:
     """By night the frames of a walk by day are found at least as well with their neighbours' support."""
     preset = find_preset("accurate")
     source, model = read_source(photos_root / "day-night"), load_model(look=preset.look)
-    with_it, without = (
-        evaluate_source(source, model, protocol="frames:1", stack=stack, intervals=False)
-        for stack in (preset.stack, preset.stack.without("island"))
+    numbered = tuple(
+        dataclasses.replace(one, frame=int(re.findall(r"\d+", one.path.stem)[-1])) for one in source.photos
+    )
+    with_it, without, unsaid = (
+        evaluate_source(asked, model, protocol="frames:1", stack=stack, intervals=False)
+        for asked, stack in (
+            (dataclasses.replace(source, photos=numbered), preset.stack),
+            (dataclasses.replace(source, photos=numbered), preset.stack.without("island")),
+            (source, preset.stack),
+        )
     )
 
     assert with_it.retrieval["recall@1"] >= without.retrieval["recall@1"] >= 0.8
     assert with_it.retrieval["map"] >= without.retrieval["map"]
     assert [_hits(one) for one in with_it.results] != [_hits(one) for one in without.results]
     assert math.isnan(with_it.tau)
+    assert [_hits(one) for one in unsaid.results] == [_hits(one) for one in without.results]
+    assert f"step island is left out: {NO_FRAMES}" in "".join(unsaid.notes)

@@ -31,7 +31,6 @@ from placewise.openset import (
     sweep,
 )
 from placewise.rank import NO_STACK, Stack, Verify
-from placewise.scoring.positives import framed
 from placewise.scoring.predictions import (
     TOP,
     check_predictions_output,
@@ -118,8 +117,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     if stack.step(Verify):
         watch.lap("features")
     verified, asks_itself = Verified(there, here), wanted.asks_itself
-    photos = framed(protocol, gallery.photos)
-    held = MemoryGallery.of(photos, gallery.embeddings, stack, verified=verified, asks_itself=asks_itself)
+    held = MemoryGallery.of(gallery.photos, gallery.embeddings, stack, verified=verified, asks_itself=asks_itself)
     rule, uncalibrated = held.rule(tau, labelled=protocol.labelled)
     watch.lap("calibrate")
     predicted = held.predict(queries.embeddings, truth, rule, top=top)

@@ -133,4 +133,6 @@ def _no_island(taken: Stack, table: PhotoTable) -> str:
     if table.place_names:
         return "photos have places, which vote in the stead of frames"
     lines = table.lines
-    return "" if np.isin(lines[lines > 0] + 1, lines).any() else "no sequence has two frames"
+    if np.isin(lines[lines > 0] + 1, lines).any():
+        return ""
+    return "no sequence has two frames; a manifest with sequence and frame names them"

@@ -6,7 +6,6 @@ EvaluationError where the source lacks what the protocol needs.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -94,13 +93,6 @@ def by_frame(protocol: Protocol, _: Source, gallery: Sequence[Photo], queries: S
         positives.append(None if frame is None else np.sort(np.concatenate([NO_ROWS, *near])))
     length = max(STRETCH, len(reach))
     return Truth.of(gallery, queries, positives, stretches(queries, [frame or 0 for frame in asking], length=length))
-
-
-def framed(protocol: Protocol, photos: Sequence[Photo]) -> list[Photo]:
-    """The photos with the frames that a protocol reads in their names, where it goes by frames."""
-    if protocol.kind != "frames":
-        return list(photos)
-    return [dataclasses.replace(photo, frame=_frame(photo)) for photo in photos]
 
 
 def _shared_sequences(gallery: Sequence[Photo], queries: Sequence[Photo]) -> set[str]:
