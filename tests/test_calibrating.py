@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tests.conftest import TinyModel
 
     from placewise.core import Embeddings
+    from placewise.openset import Calibration
 
 
 def rows_of(places: int, photos: int, *, seed: int = 0) -> Embeddings:
@@ -49,6 +51,14 @@ def photos_of(places: int, photos: int, make: Callable[[int], Photo] | None = No
         for n in range(places * photos)
         for photo in [made(n // photos)]
     ]
+
+
+def too_few(places: int) -> str:
+    """What is said of a gallery in which so many places are told apart."""
+    return (
+        f"a gallery that examines itself must hold photos of two or more places, got {places}; "
+        "label their places, or add photos of others"
+    )
 
 
 @pytest.fixture
@@ -325,12 +335,48 @@ def test_positions_or_sequences_stand_for_places(
     assert answer.place is None
 
 
-def test_a_gallery_without_places_is_refused(tmp_path: Path, tiny_model: TinyModel) -> None:
-    """Nothing tells one place from another, and the line says what would."""
-    with GalleryFile.open_for(tmp_path / "none.gallery", tiny_model.card) as gallery:
-        gallery.upsert(photos_of(3, 2, lambda _: Photo(PurePosixPath("x"), "gallery")), rows_of(3, 2))
+def _number(photo: Photo) -> int:
+    return int(photo.path.stem)
 
-        with pytest.raises(CalibrationError, match=r"^photos must be of two or more places, or have positions or seq"):
+
+@pytest.mark.parametrize("unit", ["position", "sequence"])
+def test_one_label_does_not_keep_a_gallery_from_calibrating(
+    tmp_path: Path, tiny_model: TinyModel, unit: str
+) -> None:
+    """With one photo labelled, or those of one spot or sequence, positions or sequences still stand for places."""
+    for labelled in (1, 6):
+        with GalleryFile.open_for(tmp_path / f"{labelled}.gallery", tiny_model.card) as gallery:
+            for photo, row in zip(photos_of(12, 6), rows_of(12, 6), strict=True):
+                spot = _number(photo) // 6
+                told = Photo(photo.path, "gallery", "here" if _number(photo) < labelled else None)
+                where = {"position": Position(48 + spot / 100, 16)} if unit == "position" else {"sequence": f"w{spot}"}
+                gallery.upsert([dataclasses.replace(told, **where)], row[None])  # type: ignore[arg-type]
+            renewed = renew_calibration(gallery)
+            (answer,) = Locator(gallery, tiny_model).answers(rows_of(12, 6)[:1])
+
+        assert renewed.calibration is not None, renewed.says
+        assert (renewed.calibration.unit, renewed.calibration.places) == (unit, 12)
+        assert (answer.known, answer.place, answer.tau) == (True, "here", renewed.calibration.tau)
+
+
+@pytest.mark.parametrize(
+    ("make", "places"),
+    [
+        (lambda _: Photo(PurePosixPath("x"), "gallery"), 0),
+        (lambda number: Photo(PurePosixPath("x"), "gallery", None if number else "here"), 1),
+        (lambda number: Photo(PurePosixPath("x"), "gallery", "here", sequence=f"walk {number}"), 1),
+        (lambda n: Photo(PurePosixPath("x"), "gallery", None, Position(48, 16 + n / 1e5), f"walk {n}"), 1),
+    ],
+    ids=["nothing", "one label", "sequences of one label", "sequences of one spot"],
+)
+def test_a_gallery_without_two_places_is_refused(
+    tmp_path: Path, tiny_model: TinyModel, make: Callable[[int], Photo], places: int
+) -> None:
+    """Nothing tells one place from another, sequences of one place or spot do not, and the line says what would."""
+    with GalleryFile.open_for(tmp_path / "none.gallery", tiny_model.card) as gallery:
+        gallery.upsert(photos_of(3, 2, make), rows_of(3, 2))
+
+        with pytest.raises(CalibrationError, match=f"^{re.escape(too_few(places))}$"):
             calibrate_gallery(gallery)
 
 
@@ -573,29 +619,120 @@ def test_two_places_are_enough_to_calibrate_unasked(tmp_path: Path, tiny_model: 
     assert renewed.calibration.notes[0].startswith("so few places (2) say little")
 
 
-def test_what_cannot_calibrate_itself_says_why_and_what_decides(tmp_path: Path, tiny_model: TinyModel) -> None:
-    """One place, no places: one line each, and the fixed tau; a damaged calibration is replaced."""
-    until = "; until then tau 0.50 on the plain similarity decides, which promises nothing"
-    with GalleryFile.open_for(tmp_path / "one", tiny_model.card) as gallery:
-        gallery.upsert(photos_of(1, 3), rows_of(1, 3))
-        one = renew_calibration(gallery)
-        assert one.says.startswith("not calibrated: photos must be of two or more places, or have positions or seq")
-        assert one == (None, one.says.removesuffix(until) + until, False)
-    with GalleryFile.open_for(tmp_path / "none", tiny_model.card) as gallery:
-        gallery.upsert([Photo(PurePosixPath(f"{n}.jpg"), "gallery") for n in range(4)], rows_of(4, 1))
-        none = renew_calibration(gallery)
-        assert none.says.startswith("not calibrated: photos must be of two or more places, or have positions or seq")
-        assert none.says.endswith(until)
-    with GalleryFile.open_for(tmp_path / "damaged", tiny_model.card) as gallery:
-        gallery.upsert(photos_of(12, 3), rows_of(12, 3))
+@pytest.mark.parametrize(("places", "photos"), [(1, 3), (0, 4)])
+def test_what_cannot_calibrate_itself_says_why_and_what_decides(
+    tmp_path: Path, tiny_model: TinyModel, places: int, photos: int
+) -> None:
+    """One place, no places: one line each, and the fixed tau."""
+    held = photos_of(1, photos, None if places else lambda _: Photo(PurePosixPath("x"), "gallery"))
+    with GalleryFile.open_for(tmp_path / "g", tiny_model.card) as gallery:
+        gallery.upsert(held, rows_of(1, photos))
+
+        assert renew_calibration(gallery) == (None, f"not calibrated: {too_few(places)}; {FALLBACK}", False)
+
+
+def test_a_damaged_calibration_is_replaced(gallery: GalleryFile) -> None:
+    """Nobody asked to calibrate, but what cannot be read cannot decide."""
+    gallery.put_calibration("{}")
+
+    assert renew_calibration(gallery).calibration == read_calibration(gallery) is not None
+
+
+@pytest.mark.parametrize("why", ["damaged", "of photos that are gone"])
+def test_what_can_neither_decide_nor_be_replaced_is_dropped(
+    gallery: GalleryFile, tiny_model: TinyModel, why: str
+) -> None:
+    """`locate` then does what is said: it answers by the fixed tau, instead of asking for a calibration in vain."""
+    calibrate_gallery(gallery)
+    gallery.upsert([Photo(PurePosixPath("new.jpg"), "gallery", "place 0")], rows_of(1, 1))
+    gallery.remove([f"{number}.jpg" for number in range(72)])
+    if why == "damaged":
         gallery.put_calibration("{}")
-        assert renew_calibration(gallery).calibration == read_calibration(gallery)
+    with pytest.raises(CalibrationError, match=r"run 'placewise calibrate' again$"):
+        Locator(gallery, tiny_model)
+
+    renewed = renew_calibration(gallery)
+
+    assert renewed == (None, f"not calibrated: {too_few(1)}; {FALLBACK}", False)
+    assert gallery.calibration is None
+    assert Locator(gallery, tiny_model).answers(rows_of(1, 1))[0].tau == 0.5
+
+
+def test_a_gallery_in_use_decides_as_it_says_after_a_calibration_was_dropped(
+    gallery: GalleryFile, tiny_model: TinyModel
+) -> None:
+    """Answers follow what `Gallery.renew_calibration` did, whatever that was."""
+    calibrate_gallery(gallery)
+    gallery.close()
+    with Gallery.open(gallery.path, embedder=tiny_model) as opened:
+        opened.remove(places=[f"place {number}" for number in range(1, 12)])
+        locator = opened._ready()
+        opened._file.put_calibration("{}")
+
+        assert opened.renew_calibration().calibration is None
+        assert locator.answers(rows_of(1, 1))[0].tau == 0.5
+
+
+def test_a_calibration_of_other_steps_does_not_go_on_to_decide(tmp_path: Path, tiny_model: TinyModel) -> None:
+    """Where too few photos are left for a step, and of one place: a fixed tau decides, and that is said; it is kept."""
+    with GalleryFile.open_for(tmp_path / "g", tiny_model.card) as gallery:
+        gallery.put_ranking(find_preset("balanced").stack.to_json())
+        gallery.upsert(photos_of(2, 12), rows_of(2, 12))
+        made = calibrate_gallery(gallery)
+        gallery.remove([f"{number}.jpg" for number in range(12, 24)])
+
+        assert renew_calibration(gallery) == (None, f"not calibrated: {too_few(1)}; {FALLBACK}", False)
+        assert Locator(gallery, tiny_model).answers(rows_of(1, 1))[0].tau == 0.5
+        assert read_calibration(gallery) == made
+
+
+def test_a_calibration_that_decides_goes_on_to(gallery: GalleryFile, tiny_model: TinyModel) -> None:
+    """One place is left, and the same steps: nothing better can be had, and that is said."""
+    made = calibrate_gallery(gallery)
+    gallery.remove([f"{number}.jpg" for number in range(6, 72)])
+
+    says = f"not calibrated: {too_few(1)}; the earlier calibration goes on to decide"
+    assert renew_calibration(gallery) == (made, says, False)
+    assert Locator(gallery, tiny_model).answers(rows_of(1, 1))[0].tau == made.tau
+
+
+def labelled(gallery: GalleryFile) -> Calibration:
+    """A calibration as if on labelled queries, kept in the gallery."""
+    made = dataclasses.replace(calibrate_gallery(gallery, aim=Aim(0.1)), basis="my queries")
+    gallery.put_calibration(calibration_to_json(made))
+    return made
 
 
 def test_a_calibration_on_labelled_queries_is_not_replaced_unasked(gallery: GalleryFile) -> None:
-    """What it was learned from is not at hand: it goes on to decide, and is said to be stale."""
-    made = dataclasses.replace(calibrate_gallery(gallery), basis="queries/")
-    gallery.put_calibration(calibration_to_json(made))
+    """What it was learned from is not at hand: it goes on to decide, and the line says how to learn from that again."""
+    made = labelled(gallery)
     gallery.remove(["0.jpg"])
 
     assert renew_calibration(gallery) == (made, staleness(gallery, made), False)
+    assert staleness(gallery, made) == (
+        "the gallery has changed since it was calibrated: embeddings added or removed: 1; "
+        "run 'placewise calibrate --labelled SOURCE' again, with the queries of my queries"
+    )
+
+
+@pytest.mark.parametrize("why", ["other steps", "photos that are gone"])
+def test_a_calibration_on_labelled_queries_that_does_not_decide_is_replaced(gallery: GalleryFile, why: str) -> None:
+    """It is in nobody's way: the gallery calibrates itself for the same rate, and says what became of the other."""
+    labelled(gallery)
+    if why == "other steps":
+        gallery.put_ranking(find_preset("balanced").stack.to_json())
+    else:
+        again = [dataclasses.replace(photo, path=PurePosixPath("new", photo.path)) for photo in photos_of(12, 6)]
+        gallery.upsert(again, rows_of(12, 6))
+        gallery.remove([f"{number}.jpg" for number in range(72)])
+
+    renewed = renew_calibration(gallery)
+
+    assert renewed.done
+    assert renewed.calibration is not None
+    assert (renewed.calibration.basis, renewed.calibration.aim) == ("gallery", Aim(0.1))
+    assert renewed.says == (
+        f"calibrated for a false-accept rate of 10.0 %: {renewed.calibration.promise}; on the gallery's own photos, "
+        f"since what was learned from my queries decides no more; run 'placewise calibrate --labelled SOURCE' again, "
+        f"with the queries of my queries"
+    )

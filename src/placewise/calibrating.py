@@ -87,10 +87,10 @@ def rule_for(gallery: GalleryFile, table: PhotoTable, tau: Tau, *, ranker: Ranke
         return SimilarityRule(DEFAULT_TAU if isinstance(tau, str) else tau), np.full(len(table), -1)
     codes = table.places_by(calibration.unit).codes
     ids, cohort = ranker.vectors(np.array(calibration.cohort, dtype=np.int64))
-    if calibration.cohort and len(ids) < LEAST_COHORT and (codes >= 0).any():
+    if not has_cohort(calibration, ids) and (codes >= 0).any():
         message = (
             f"the photos that a calibration rests on must be in the gallery, got {len(ids)} of them; "
-            f"run 'placewise calibrate' again"
+            f"{how_again(calibration)}"
         )
         raise CalibrationError(message)
     return CalibratedRule(calibration, cohort, codes[table.rows_of(ids)]), codes
@@ -240,6 +240,17 @@ def _kept(gallery: GalleryFile, calibration: Calibration, stack: Stack) -> Calib
     return calibration
 
 
+def drop_calibration(gallery: GalleryFile) -> None:
+    """Let a gallery be as one that was never calibrated."""
+    with gallery.store.transaction():
+        gallery.store.execute("DELETE FROM meta WHERE key = 'calibration'")
+
+
+def has_cohort(calibration: Calibration, ids: NDArray[np.int64]) -> bool:
+    """Whether enough of the photos that a calibration rests on are among these."""
+    return not calibration.cohort or int(np.isin(calibration.cohort, ids).sum()) >= LEAST_COHORT
+
+
 def is_of(calibration: Calibration, stack: Stack) -> bool:
     """Whether a calibration was learned from what these steps answer; else its tau is of other similarities."""
     return calibration.ranking in {None, stack.to_json()}
@@ -255,6 +266,13 @@ def deciding(gallery: GalleryFile, stack: Stack) -> Calibration | None:
     return calibration if calibration and is_of(calibration, stack) else None
 
 
+def how_again(calibration: Calibration) -> str:
+    """What to type to learn it anew from what it was learned from."""
+    if calibration.basis == "gallery":
+        return "run 'placewise calibrate' again"
+    return f"run 'placewise calibrate --labelled SOURCE' again, with the queries of {calibration.basis}"
+
+
 def staleness(gallery: GalleryFile, calibration: Calibration, stack: Stack | None = None) -> str:
     """What has happened to a gallery since it was calibrated, in words; empty if nothing has.
 
@@ -268,4 +286,4 @@ def staleness(gallery: GalleryFile, calibration: Calibration, stack: Stack | Non
     else:
         changes = gallery.changes_since(calibration.revision)
         what = f"embeddings added or removed: {changes}" if changes else "its labels or photos are others"
-    return f"the gallery has changed since it was calibrated: {what}; run 'placewise calibrate' again"
+    return f"the gallery has changed since it was calibrated: {what}; {how_again(calibration)}"

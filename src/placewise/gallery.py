@@ -263,8 +263,7 @@ class Gallery:
     def renew_calibration(self, *, on_progress: Callable[[str, int, int], None] | None = None) -> Renewed:
         """Calibrate if it was never done, or the gallery has changed since; see `renewal.renew_calibration`."""
         renewed = renew_calibration(self._file, on_progress=_stage("calibrating", on_progress))
-        if renewed.done:
-            self.refresh()
+        self.refresh()
         return renewed
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.core import Filter, Photo, Position
-from placewise.errors import CalibrationError, OptionError
+from placewise.errors import OptionError
 from placewise.openset import Places
 from placewise.openset.places import Unit
 
@@ -106,22 +106,27 @@ class PhotoTable:
         return Places.of_codes(self.place_codes, self.place_names)
 
     def places(self) -> Places:
-        """What each photo shows: its place; where there are no places, its position, or else its sequence.
+        """What each photo shows: its place; where fewer than two are labelled, its position, or else its sequence.
+
+        Sequences do not stand for places where photos of two of them have the one label, or lie at the one spot.
 
         Raises:
             CalibrationError: if nothing tells one place from another.
         """
-        if len(self.place_names) > 1:
-            return self.places_by("place")
-        if not self.place_names and not np.isnan(self._positions[:, 0]).all():
-            return self.places_by("position")
-        if not self.place_names and len(self._sequence_names) > 1:
+        label = self.places_by("place")
+        if label.count > 1:
+            return label
+        spot = self.places_by("position")
+        if spot.count > 1:
+            return spot
+        if self._sequences_of(label) < 2 and self._sequences_of(spot) < 2 and len(self._sequence_names) > 1:
             return self.places_by("sequence")
-        message = (
-            f"photos must be of two or more places, or have positions or sequences in their stead, got {len(self)} "
-            f"photos of {len(self.place_names)}; put them into the manifest and index again, or name a tau"
-        )
-        raise CalibrationError(message)
+        return max(label, spot, key=lambda places: places.count).several()
+
+    def _sequences_of(self, place: Places) -> int:
+        """How many sequences have photos of a place."""
+        codes = self._sequence_codes[place.labelled]
+        return len(np.unique(codes[codes >= 0]))
 
     @property
     def lines(self) -> NDArray[np.int64]:

@@ -92,8 +92,7 @@ def threshold(scores: ArrayLike, groups: ArrayLike, rate: float, *, left: float 
         raise CalibrationError(message)
     if len(sizes) < 2:
         message = (
-            f"open-set questions must come from two or more places, got {len(sizes)}"
-            "; name a tau, or add photos of other places"
+            f"open-set questions must come from two or more places, got {len(sizes)}; add photos of other places"
         )
         raise CalibrationError(message)
     new_places = max(LEAST_NEW_PLACES, len(sizes) // 3)

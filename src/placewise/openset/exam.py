@@ -144,12 +144,7 @@ def self_exam(  # noqa: PLR0913  # each is an option of its own
     Raises:
         CalibrationError: if there are fewer than two places.
     """
-    if places.count < 2:
-        message = (
-            f"a gallery that examines itself must hold photos of two or more places, got {places.count}; name a tau"
-        )
-        raise CalibrationError(message)
-    asking = _sample(places, np.random.default_rng(seed), most)
+    asking = _sample(places.several(), np.random.default_rng(seed), most)
     cohort = cohort_of(places.codes, seed)
     gallery = _Asked(embeddings, told or _Cosines(embeddings), check, places, cohort)
     of_its_place = 1 / np.bincount(places.codes[places.labelled])[places.codes[places.labelled]]

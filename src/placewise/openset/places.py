@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from placewise.errors import CalibrationError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -82,6 +84,20 @@ class Places:
     def count(self) -> int:
         """How many places there are."""
         return len(self.names)
+
+    def several(self) -> Self:
+        """These places themselves, if they are two or more.
+
+        Raises:
+            CalibrationError: if they are fewer: nothing tells one place from another.
+        """
+        if self.count < 2:
+            message = (
+                f"a gallery that examines itself must hold photos of two or more places, got {self.count}; "
+                f"label their places, or add photos of others"
+            )
+            raise CalibrationError(message)
+        return self
 
     def same(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which photos show the place of each of R rows, ``(R, N)``; themselves included."""
