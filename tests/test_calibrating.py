@@ -340,9 +340,7 @@ def _number(photo: Photo) -> int:
 
 
 @pytest.mark.parametrize("unit", ["position", "sequence"])
-def test_one_label_does_not_keep_a_gallery_from_calibrating(
-    tmp_path: Path, tiny_model: TinyModel, unit: str
-) -> None:
+def test_one_label_does_not_keep_a_gallery_from_calibrating(tmp_path: Path, tiny_model: TinyModel, unit: str) -> None:
     """With one photo labelled, or those of one spot or sequence, positions or sequences still stand for places."""
     for labelled in (1, 6):
         with GalleryFile.open_for(tmp_path / f"{labelled}.gallery", tiny_model.card) as gallery:
@@ -350,7 +348,7 @@ def test_one_label_does_not_keep_a_gallery_from_calibrating(
                 spot = _number(photo) // 6
                 told = Photo(photo.path, "gallery", "here" if _number(photo) < labelled else None)
                 where = {"position": Position(48 + spot / 100, 16)} if unit == "position" else {"sequence": f"w{spot}"}
-                gallery.upsert([dataclasses.replace(told, **where)], row[None])  # type: ignore[arg-type]
+                gallery.upsert([dataclasses.replace(told, **where)], row[None])
             renewed = renew_calibration(gallery)
             (answer,) = Locator(gallery, tiny_model).answers(rows_of(12, 6)[:1])
 

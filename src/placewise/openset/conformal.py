@@ -91,9 +91,7 @@ def threshold(scores: ArrayLike, groups: ArrayLike, rate: float, *, left: float 
         )
         raise CalibrationError(message)
     if len(sizes) < 2:
-        message = (
-            f"open-set questions must come from two or more places, got {len(sizes)}; add photos of other places"
-        )
+        message = f"open-set questions must come from two or more places, got {len(sizes)}; add photos of other places"
         raise CalibrationError(message)
     new_places = max(LEAST_NEW_PLACES, len(sizes) // 3)
     growth = 1 / left

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from placewise.errors import CalibrationError
 from placewise.openset.evidence import HITS, evidence_of
 
 if TYPE_CHECKING:
