@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.rank.learned import SAMPLE
-from placewise.rank.stack import Augment, Centre, Expand, Island, Place, Stack, Step, Verify, Whiten
+from placewise.stack import Augment, Centre, Expand, Island, Place, Stack, Step, Verify, Whiten
 
 if TYPE_CHECKING:
     from placewise.photo_table import PhotoTable
