@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import PHOTOS, TinyModel, embeddings
+from tests.test_cli import placewise
 
+from placewise.archive import export_npz, import_npz
 from placewise.calibrating import calibrate_gallery, staleness
 from placewise.core import FileState
-from placewise.errors import OptionError
+from placewise.errors import FeaturesMissingError, OptionError
 from placewise.features import KIND
 from placewise.gallery import Gallery
 from placewise.gallery_file import GalleryFile, Origin
+from placewise.gallery_schema import Ranking
 from placewise.housekeeping import merge
 from placewise.presets import PRESETS
 from placewise.rank import Place, Stack, Verify
@@ -35,6 +40,14 @@ def halves(tiny_dataset: Path) -> tuple[Source, Source]:
     photos = whole.of("gallery")
     first, second = (tuple(photo for photo in photos if int(str(photo.path)[1]) // 2 == half) for half in (0, 1))
     return dataclasses.replace(whole, photos=first), dataclasses.replace(whole, photos=second)
+
+
+def said(path: Path, lacking: int, photos: int) -> str:
+    """The line about photos without local features."""
+    return (
+        f"{lacking} of {photos} photos have no local features and are not verified; "
+        f"'placewise index SOURCE --gallery {path} --features' extracts them"
+    )
 
 
 # ---- what is stale --------------------------------------------------------------------------------------------------
@@ -167,22 +180,70 @@ def test_photos_that_cannot_be_verified_are_counted(
         assert gallery.notes == gallery._ready().notes == ()
 
 
-def test_a_mixture_is_said_by_every_command_that_makes_or_meets_it(tiny_dataset: Path, tmp_path: Path) -> None:
-    """Once each, and in the JSON: index, locate, and locate --verify; merge and import into a gallery that verifies."""
-    rows, path, query = tiny_dataset.read_text(encoding="utf-8").splitlines(), tmp_path / "g", tiny_dataset.parent / "p0/3.png"
+def test_a_mixture_is_said_once_by_index_and_locate(tiny_dataset: Path, tmp_path: Path) -> None:
+    """Half of the photos were indexed with local features, half without: a line, also in the JSON of each answer."""
+    path, query = tmp_path / "g", tiny_dataset.parent / "p0" / "3.png"
     half = tiny_dataset.with_name("half.csv")
-    half.write_text("\n".join(rows[:9]) + "\n", encoding="utf-8")
-    options = ("--gallery", path, "--no-cache", "--no-calibrate")
+    half.write_text("".join(tiny_dataset.read_text(encoding="utf-8").splitlines(keepends=True)[:9]), encoding="utf-8")
+    options = ("--gallery", path, "--no-calibrate")
     first = placewise("index", half, *options, "--preset", "accurate")
     second = placewise("index", tiny_dataset, *options, "--no-features", "--json")
     located = placewise("locate", query, query, "--gallery", path, "--json")
-    exported = placewise("gallery", "export", path, tmp_path / "x.npz")
-    merged = placewise("gallery", "merge", path, path.with_name("copy"))
-
-    assert "local features" not in first.stderr
-    assert exported.returncode == 0
     note = said(path, 6, 12)
+
+    assert first.returncode == 0
+    assert "local features" not in first.stderr
     assert note in json.loads(second.stdout)["notes"]
     assert [note in answer["notes"] for answer in json.loads(located.stdout)] == [True, True]
     for done in (second, located):
         assert [line for line in done.stderr.splitlines() if "local features" in line] == [f"note: {note}"]
+
+
+def test_photos_that_come_from_other_galleries_without_features_are_said(
+    path: Path, tmp_path: Path, tiny_model: TinyModel
+) -> None:
+    """Merged or imported into a gallery that verifies, or the other way round: what that leaves is a note."""
+    with GalleryFile.open(path) as gallery:
+        export_npz(gallery, tmp_path / "x.npz")
+    for name, lacking in (("merged", 3), ("imported", 3)):
+        with GalleryFile.open_for(tmp_path / name, tiny_model.card, ranking=Ranking(VERIFYING.to_json())) as gallery:
+            photo = dataclasses.replace(PHOTOS[0], path=PurePosixPath("own.jpg"))
+            gallery.upsert([photo], embeddings(1), [FileState(features=b"some")])
+        source = (
+            ("merge", tmp_path / name, path) if name == "merged" else ("import", tmp_path / name, tmp_path / "x.npz")
+        )
+        done = placewise("gallery", *source)
+
+        assert done.returncode == 0, done.stderr
+        assert f"note: {said(tmp_path / name, lacking, 4)}\n" in done.stderr
+    with GalleryFile.open(path) as gallery:
+        gallery.put_ranking(VERIFYING.to_json())
+    done = placewise("gallery", "merge", path, tmp_path / "merged")
+    assert f"note: {said(path, 3, 4)}\n" in done.stderr
+
+
+# ---- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_stored_says_whether_hits_can_be_verified(
+    tiny_dataset: Path, tmp_path: Path, tiny_model: TinyModel
+) -> None:
+    """Not what is kept of photos that come: those that are there may have features, or lack them."""
+    path, query = tmp_path / "g", tiny_dataset.parent / "p0" / "3.png"
+    with Gallery.open_for(path, tiny_model, features=True) as gallery:
+        assert gallery.locate(query, verify=5).hits == ()  # an empty gallery lacks nothing
+        gallery.add(tiny_dataset)
+    with Gallery.open_for(path, tiny_model, features=False) as gallery:
+        assert [hit.inliers is None for hit in gallery.locate(query, verify=5).hits] == [False] * 5
+    with GalleryFile.open(path) as file:
+        export_npz(file, tmp_path / "x.npz")
+    import_npz(tmp_path / "x.npz", tmp_path / "copy")
+    with Gallery.open_for(tmp_path / "copy", tiny_model, features=True) as gallery:
+        with pytest.raises(FeaturesMissingError) as caught:
+            gallery.locate(query, verify=5)
+        assert gallery.locate(query, verify=0).hits
+
+    assert str(caught.value) == (
+        f"a gallery must hold local features to verify 5 hits, got none in {tmp_path / 'copy'}; "
+        f"'placewise index SOURCE --gallery {tmp_path / 'copy'} --features' extracts them"
+    )

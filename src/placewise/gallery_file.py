@@ -439,6 +439,13 @@ class GalleryFile:
         ((found,),) = self.store.execute("SELECT EXISTS (SELECT 1 FROM features WHERE kind = ?)", (FEATURES,))
         return bool(found)
 
+    @property
+    def lacking_features(self) -> int:
+        """How many photos have no local features of the present kind."""
+        counted = "SELECT (SELECT count(*) FROM photos) - (SELECT count(*) FROM features WHERE kind = ?)"
+        ((lacking,),) = self.store.execute(counted, (FEATURES,))
+        return int(lacking)
+
     # ---- writing ----------------------------------------------------------------------------------------------------
 
     @contextmanager

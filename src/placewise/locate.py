@@ -17,7 +17,7 @@ from placewise.errors import FeaturesMissingError, ImageError, OptionError
 from placewise.features import Features
 from placewise.gallery_file import are_unit_rows
 from placewise.gallery_ranking import ranking_of, steps_text
-from placewise.kept_features import KeptFeatures
+from placewise.kept_features import KeptFeatures, extracting, lack_of
 from placewise.openset import CalibratedRule
 from placewise.rank import Verify, islands_of, open_ranker
 from placewise.search import ExactSearcher
@@ -74,7 +74,7 @@ class Locator:
         gallery.check_model(embedder.card)
         self._tau: Tau = tau
         self._gallery, self._embedder, self._kind = gallery, embedder, searcher
-        self._turns = Turns()
+        self._turns, self._asked = Turns(), False
         self._load()
 
     def _load(self) -> None:
@@ -136,8 +136,13 @@ class Locator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which steps of the gallery's ranking are left out, and why, and its `damage`, a line each."""
-        return (*self._ranking.notes, *filter(None, [self.damage]))
+        """Which steps of the gallery's ranking are left out, and why, and what is `unverified`, a line each."""
+        return tuple(dict.fromkeys((*self._ranking.notes, *self.unverified)))
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Why hits could not be verified up to now: photos without local features, if that was asked, and `damage`."""
+        return tuple(filter(None, [lack_of(self._gallery) if self._asked else "", self.damage]))
 
     @property
     def damage(self) -> str:
@@ -171,7 +176,7 @@ class Locator:
 
         Raises:
             OptionError: if that is no number of hits.
-            FeaturesMissingError: if the gallery keeps no local features.
+            FeaturesMissingError: if no photo of the gallery has local features.
         """
         return any(self._steps(hits))
 
@@ -185,12 +190,16 @@ class Locator:
         return shown, self._verify if isinstance(self._rule, CalibratedRule) else shown
 
     def _step_of(self, hits: int) -> Verify | None:
-        if hits and not self._gallery.keeps_features:
+        if not hits:
+            return None
+        if len(self._table) and not self._gallery.has_features:
             message = (
-                f"a gallery must keep local features to verify {hits} hits, got none; 'placewise index --features'"
+                f"a gallery must hold local features to verify {hits} hits, got none in {self._gallery.path}; "
+                f"{extracting(self._gallery)}"
             )
             raise FeaturesMissingError(message)
-        return Verify(hits) if hits else None
+        self._asked = True
+        return Verify(hits)
 
     def locate(
         self, photo: Path | str | bytes, *, k: int = 5, among: Filter | None = None, verify: int | None = None
@@ -207,7 +216,7 @@ class Locator:
         Raises:
             ImageError: if it cannot be decoded.
             OptionError: if k is below 1, or the filter names a place or sequence that the gallery does not hold.
-            FeaturesMissingError: if hits are to be verified and the gallery keeps no local features.
+            FeaturesMissingError: if hits are to be verified and no photo of the gallery has local features.
         """
         data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
         embedding = self._embedder.infer([self._embedder.read(data)])

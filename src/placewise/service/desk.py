@@ -16,6 +16,7 @@ from placewise.checking import features_of
 from placewise.entries import Upload, add_photo, entries_of, entry, remove_photo
 from placewise.errors import FeaturesMissingError, GalleryError, ImageError, PlacewiseError
 from placewise.gallery_file import GalleryFile, are_unit_rows
+from placewise.kept_features import extracting
 from placewise.locate import Locator
 from placewise.models import load_model_of
 from placewise.openset import Aim
@@ -142,7 +143,7 @@ class Desk:
 
         Raises:
             ImageError: if it is none, broken or too large.
-            FeaturesMissingError: if hits are to be verified and the gallery keeps no local features.
+            FeaturesMissingError: if hits are to be verified and no photo of the gallery has local features.
         """
         size = self._size(data)
         verified = question is not None and self._locator.verifies(question.verify)
@@ -171,7 +172,7 @@ class Desk:
         """What geometry says of a photo and one of the gallery's, given by its id; None where there is none.
 
         Raises:
-            FeaturesMissingError: if the gallery keeps no local features of it.
+            FeaturesMissingError: if the gallery holds no local features of it.
             FeaturesDamagedError: if they are not what was written.
             ImageError: if the photo is none, broken or too large.
         """
@@ -181,7 +182,8 @@ class Desk:
         there = locator.features_of(number)
         if there is None:
             message = (
-                "the gallery must keep local features of a photo to match it, got none; 'placewise index --features'"
+                f"a gallery must hold local features of a photo to match it, got none of {found.photo.path}; "
+                f"{extracting(self.file)}"
             )
             raise FeaturesMissingError(message)
         self._size(data)
