@@ -10,7 +10,7 @@ import numpy as np
 
 from placewise import images, rank
 from placewise.calibrating import deciding, rule_for, staleness
-from placewise.checking import CheckedHits, check_all, features_of
+from placewise.checking import CheckedHits, check_all, compare, features_of
 from placewise.core import FileState, Neighbors, Photo, Source
 from placewise.embed import Seen, embed_photos
 from placewise.errors import FeaturesMissingError, ImageError, OptionError
@@ -23,7 +23,6 @@ from placewise.rank import Verify, islands_of, open_ranker
 from placewise.search import ExactSearcher
 from placewise.search.sidecar import SearcherKind, open_searcher
 from placewise.turns import Turns
-from placewise.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -330,17 +329,25 @@ class Locator:
         """
         return self._kept.of(number)
 
-    def verification(self, photo: Path | str | bytes, path: str) -> Verification | None:
+    def verification(self, photo: Path | str | bytes, path: str, *, verify: int | None = None) -> Verification | None:
         """What geometry says of a query and a gallery photo, with all matched points; None without stored features.
+
+        It is accepted where `locate` with this ``verify`` accepts it as one of the hits that it verifies.
 
         Raises:
             ImageError: if the query cannot be decoded.
             GalleryError: if the gallery holds no photo of this path.
             FeaturesDamagedError: if its features are not what was written.
+            OptionError: if so many hits cannot be verified.
         """
         data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
         there = self.features_of(self._gallery.id_of(path))
-        return None if there is None else verify(features_of(data), there)
+        return None if there is None else self.compare(features_of(data), there, hits=verify)
+
+    def compare(self, query: Features, there: Features, *, hits: int | None = None) -> Verification:
+        """The same of the features of both photos; where no hits are verified, the pair stands alone."""
+        step = self._verify if hits is None else Verify(hits) if hits else None
+        return compare(query, there, step)
 
 
 def _named(ids: NDArray[np.int64], verdict: Verdict) -> int | None:

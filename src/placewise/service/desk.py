@@ -21,7 +21,6 @@ from placewise.locate import Locator
 from placewise.models import load_model_of
 from placewise.openset import Aim
 from placewise.service import logs
-from placewise.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,8 +167,10 @@ class Desk:
             raise ImageError(message, kind="too_large")
         return facts.upright
 
-    def match(self, number: int, data: bytes) -> Match | None:
+    def match(self, number: int, data: bytes, *, hits: int | None = None) -> Match | None:
         """What geometry says of a photo and one of the gallery's, given by its id; None where there is none.
+
+        It is accepted where it is as one of so many ``hits`` that are verified; see `Locator.verification`.
 
         Raises:
             FeaturesMissingError: if the gallery holds no local features of it.
@@ -188,7 +189,7 @@ class Desk:
             raise FeaturesMissingError(message)
         self._size(data)
         here = features_of(data)
-        return Match(found, here.size, there.size, verify(here, there))
+        return Match(found, here.size, there.size, locator.compare(here, there, hits=hits))
 
     def upload(self, data: bytes) -> Upload:
         """What the gallery keeps of a photo's bytes; see `entries.Upload.of`."""
