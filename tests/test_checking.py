@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.conftest import embeddings
+from tests.conftest import embeddings, faint
 
 from placewise.calibrating import calibrate_labelled
 from placewise.checking import NOT_VERIFIED, Examiner, Found, check, features_of
@@ -88,6 +88,33 @@ def test_a_gallery_keeps_features_and_locates_with_them(folder: Path, tmp_path: 
     assert found is not None
     assert found.inlier_count == answer.hits[0].inliers
     assert len(found.query_points) == len(found.candidate_points) == len(found.inliers)
+
+
+def test_one_hit_is_accepted_as_among_all_that_are_verified(folder: Path, tmp_path: Path, tiny_model: Embedder) -> None:
+    """The more hits are verified, the more each has to show, also where one is looked at alone: by the same chance."""
+    query = folder / "0-4.jpg"
+    weak = faint(features(folder, "0-0.jpg"))
+    with Gallery.open_for(tmp_path / "g", tiny_model) as gallery:
+        gallery.add(folder / "manifest.csv")
+    with GalleryFile.open(tmp_path / "g") as file:
+        number = file.id_of("0-0.jpg")
+        file.put_features(KIND, {number: weak.to_bytes()})
+        for ranked, asked, accepted in (
+            (0, None, True),
+            (0, 10, False),
+            (10, None, False),
+            (10, 1, True),
+            (10, 0, True),
+        ):
+            file.put_ranking(Stack((Verify(ranked),) if ranked else ()).to_json())
+            found = Locator(file, tiny_model).verification(query, "0-0.jpg", verify=asked)
+            hits = (ranked if asked is None else asked) or 1
+            known: dict[int, Found] = {}
+            check(features(folder, "0-4.jpg"), np.array([number]), Verify(hits), {number: weak}.get, known=known)
+
+            assert found is not None
+            assert 2 < found.significance < 3
+            assert found.accepted is known[number].accepted is accepted
 
 
 @pytest.mark.parametrize("stack", [STACK, Stack((Place(0.3),))], ids=["verifying", "plain"])

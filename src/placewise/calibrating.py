@@ -267,5 +267,7 @@ def staleness(gallery: GalleryFile, calibration: Calibration, stack: Stack | Non
         return ""
     else:
         changes = gallery.changes_since(calibration.revision)
-        what = f"embeddings added or removed: {changes}" if changes else "its labels or photos are others"
+        what = (
+            f"embeddings added or removed: {changes}" if changes else "its labels, photos or local features are others"
+        )
     return f"the gallery has changed since it was calibrated: {what}; run 'placewise calibrate' again"

@@ -25,6 +25,7 @@ from placewise.verify import CHANCE, verify
 if TYPE_CHECKING:
     from placewise.core import Neighbors, Photo, Source
     from placewise.rank import Islands, Verify
+    from placewise.verify import Verification
 
 NOT_VERIFIED = -1
 """The inliers of a hit that was not verified."""
@@ -92,6 +93,11 @@ def features_of_all(
     return found
 
 
+def compare(query: Features, there: Features, step: Verify | None) -> Verification:
+    """What geometry says of a query and a hit of which so many are verified, or, without a step, of a pair alone."""
+    return verify(query, there, chance=CHANCE / (step.hits if step else 1))
+
+
 def check(
     query: Features | None,
     hits: NDArray[np.int64],
@@ -115,7 +121,7 @@ def check(
     for hit in hits[: step.hits].tolist() if query is not None else ():
         there = None if hit in known else features_by(hit)
         if query is not None and there is not None:
-            one = verify(query, there, chance=CHANCE / step.hits)
+            one = compare(query, there, step)
             known[hit] = Found(one.accepted, one.significance, one.inlier_count)
     found = [known.get(hit) for hit in hits[: step.hits].tolist()]
     rest = len(hits) - len(found)

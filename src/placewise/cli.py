@@ -919,6 +919,7 @@ def gallery_import(gallery_path: Path, archive: Path, weights: Path | None, mode
     """
     from placewise.archive import import_npz
     from placewise.gallery_file import GalleryFile
+    from placewise.gallery_ranking import current_ranking
     from placewise.presets import preset_seen
 
     if weights and not model:
@@ -926,9 +927,10 @@ def gallery_import(gallery_path: Path, archive: Path, weights: Path | None, mode
         raise OptionError(message)
     card = _load(model, weights).card if model else None
     count = import_npz(archive, gallery_path, card=card)
+    _print(f"{gallery_path}: {count} photos imported")
     with GalleryFile.open(gallery_path) as opened:
         seen = "" if opened.preset else preset_seen(opened.card)
-    _print(f"{gallery_path}: {count} photos imported")
+        _note(current_ranking(opened).lack)
     if seen:
         _note(f"it ranks by plain similarity; photos are seen as by {seen}: 'placewise index --preset {seen}' ranks so")
 
@@ -979,6 +981,8 @@ def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> 
     Example: placewise gallery merge city.gallery suburb.gallery
     """
     from placewise.gallery import Gallery
+    from placewise.gallery_file import GalleryFile
+    from placewise.gallery_ranking import current_ranking
 
     with Gallery.open(gallery_path) as opened:
         for other in others:
@@ -987,6 +991,8 @@ def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> 
             if merged.ranked_otherwise:
                 _note(f"{other} ranks in another way; {gallery_path} goes on in its own")
         _print(f"{gallery_path} holds {len(opened)} photos")
+    with GalleryFile.open(gallery_path) as file:
+        _note(current_ranking(file).lack)
 
 
 @app.command()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.rank.levels import Augmented, Base, Level, Neighbourhood, Placed, Rows, unit
-from placewise.rank.stack import Augment, Centre, Expand, Place, Stack, Whiten
+from placewise.stack import Augment, Centre, Expand, Place, Stack, Whiten
 
 if TYPE_CHECKING:
     from placewise.core import Embeddings

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from placewise.core import Neighbors
 from placewise.rank.learned import expanded, learn, learn_linear, sample_rows
 from placewise.rank.levels import unit
-from placewise.rank.stack import NO_STACK, Place, Stack
 from placewise.search import ExactSearcher
 from placewise.search.exact import score
 from placewise.search.sidecar import follow
+from placewise.stack import NO_STACK, Place, Stack
 
 if TYPE_CHECKING:
     from placewise.core import Embeddings, Searcher
