@@ -133,13 +133,20 @@ def _look_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_look
 
 
-def _model_options(command: Callable[..., None]) -> Callable[..., None]:
-    command = _look_options(command)
+def _cache_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--no-cache", is_flag=True, help="Neither use nor keep embeddings of earlier runs."),
         click.option(
             "--cache", "cache_path", type=click.Path(path_type=Path), help="The embedding cache to use; default: yours."
         ),
+    ):
+        command = option(command)
+    return command
+
+
+def _model_options(command: Callable[..., None]) -> Callable[..., None]:
+    command = _cache_options(_look_options(command))
+    for option in (
         click.option(
             "--decode",
             type=click.Choice(["fast", "full"]),
@@ -644,8 +651,19 @@ def evaluate(
 @click.option(
     "--out", default="ablation.json", show_default=True, type=click.Path(path_type=Path), help="Keep the table here."
 )
+@_cache_options
 @_json
-def ablate(source: Path, columns: str, model: str, weights: Path | None, device: str, out: Path, as_json: bool) -> None:
+def ablate(
+    source: Path,
+    columns: str,
+    model: str,
+    weights: Path | None,
+    device: str,
+    out: Path,
+    cache_path: Path | None,
+    no_cache: bool,
+    as_json: bool,
+) -> None:
     """Measure what each step of the ranking is worth on a labelled set, and recommend a preset.
 
     Step by step, then with each step left out, then preset by preset: mAP, Recall@1, AUROC, milliseconds a query, bytes
@@ -656,20 +674,23 @@ def ablate(source: Path, columns: str, model: str, weights: Path | None, device:
     Example: placewise ablate photos/manifest.csv
     """
     from placewise import show_scores
-    from placewise.ablation import ablate_source, ablation_json, save_ablation
-    from placewise.files import check_output
+    from placewise.ablation import ablate_source, ablation_json, check_table, save_ablation
     from placewise.presets import usable_look
 
-    check_output(out, ".json")
+    check_table(out)
     rows = _read(source, columns)
     with _progress() as progress:
         found = ablate_source(
             rows,
             lambda look: _load(model, weights, "auto", "fast", device, usable_look(model, look)),
+            caching=lambda embedder: _cache(embedder, cache_path, no_cache=no_cache),
             on_progress=progress.show,
         )
     save_ablation(found, out)
     _print(ablation_json(found) if as_json else f"{rows.shown}\n{show_scores.ablation_text(found)}\nkept in {out}")
+    _complain(found.failures)
+    if found.failures:
+        raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
 
 @app.command()
