@@ -90,7 +90,7 @@ _confidence = click.option(
     type=click.Choice(["auto", "similarity"]),
     default="auto",
     show_default=True,
-    help="auto: a probability, learned from more evidence where that is better; similarity: the best similarity alone.",
+    help="auto: a probability, from more evidence where that is better; similarity: that of the first hit alone.",
 )
 
 

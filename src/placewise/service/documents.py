@@ -151,7 +151,7 @@ class GalleryDocument(BaseModel):
     model: ModelDocument
     calibration: dict[str, Any] | None = Field(
         description="As 'placewise calibrate --json' prints it, and whether the confidence is a probability or the "
-        "best similarity; null without."
+        "similarity of the first hit; null without."
     )
     caution: str = Field(description="What to know of the decisions; empty if nothing.")
     may: MayDocument
