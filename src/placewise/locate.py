@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from placewise.core import Answer, Embedder, Embeddings, Filter, Tau
     from placewise.embed import Failure
     from placewise.gallery_file import GalleryFile
-    from placewise.openset import Rule, Verdict
+    from placewise.openset import Calibration, Rule, Verdict
     from placewise.photo_table import PhotoTable
     from placewise.rank import Asked, Ranker
     from placewise.verify import Verification
@@ -149,10 +149,15 @@ class Locator:
         return f"not verified: {damage}" if damage else ""
 
     @property
+    def calibration(self) -> Calibration | None:
+        """The calibration that decides; None where none does, as where the gallery's is of another ranking."""
+        return self._rule.calibration if isinstance(self._rule, CalibratedRule) else None
+
+    @property
     def caution(self) -> str:
         """What to know of the decisions: that the gallery is not calibrated, or has changed since; empty if nothing."""
-        if isinstance(self._rule, CalibratedRule):
-            return staleness(self._gallery, self._rule.calibration, self._ranker.stack)
+        if self.calibration:
+            return staleness(self._gallery, self.calibration, self._ranker.stack)
         if self._tau == "calibrated":
             how = f" for its ranking by {steps_text(self._ranker.stack)}" if self._calibration else ""
             return (
