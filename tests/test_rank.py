@@ -331,6 +331,26 @@ def test_an_approximate_search_ranks_by_the_same_similarities(ranked: Path, tiny
     )
 
 
+def test_many_hits_of_an_approximate_search_are_those_of_an_exact_one(tmp_path: Path, tiny_model: Embedder) -> None:
+    """Of what is asked for, a multiple is proposed by plain similarity, since the steps bring up what lies below."""
+    rows, codes = town(1500, 150)
+    photos = [Photo(PurePosixPath(f"{n}.jpg"), "gallery", f"p{code}") for n, code in enumerate(codes.tolist())]
+    queries = town(8, 150, seed=9)[0]
+    with GalleryFile.open_for(tmp_path / "town.gallery", tiny_model.card) as gallery:
+        gallery.upsert(photos, rows)
+        gallery.put_ranking(Stack((Centre(0.7), Place(0.4))).to_json())
+        build_ann(gallery)
+        exact, near = (
+            [
+                {hit.photo.path for hit in one.hits}
+                for one in Locator(gallery, tiny_model, searcher=kind).answers(queries, k=200)
+            ]
+            for kind in ("exact", "ann")
+        )
+
+    assert np.mean([len(one & other) / 200 for one, other in zip(exact, near, strict=True)]) > 0.97
+
+
 def test_a_locator_sees_photos_that_come_and_a_ranking_that_changes(ranked: Path, tiny_model: Embedder) -> None:
     """After a refresh, what was learned is of the photos that are there, by the ranking that is there."""
     query = town(1, seed=5)[0]

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from placewise.photo_table import PhotoTable
 
 _PROPOSED = 200
-"""Hits by plain similarity that an approximate index proposes, to be ranked by the stack."""
+"""Hits by plain similarity that an approximate index proposes at least, to be ranked by the stack."""
+
+PROPOSED_A_HIT = 4
+"""And so many for each hit that is wanted, since the steps bring up what lies below; see docs/ranking.md."""
 
 
 class Asked(NamedTuple):
@@ -179,7 +182,7 @@ class _Proposed:
         return Asked(embeddings, self._linear.ask(embeddings))
 
     def search(self, asked: Asked, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
-        proposed = self.searcher.search(asked.plain, max(k, _PROPOSED), among=among).ids
+        proposed = self.searcher.search(asked.plain, max(PROPOSED_A_HIT * k, _PROPOSED), among=among).ids
         answers = [self._ranked(row, query, k) for row, query in zip(proposed, asked.vectors, strict=True)]
         # Photos may vanish while a batch is answered; the rows must be of one length.
         width = min((len(ids) for ids, _ in answers), default=0)
