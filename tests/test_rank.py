@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -349,6 +350,52 @@ def test_many_hits_of_an_approximate_search_are_those_of_an_exact_one(tmp_path: 
         )
 
     assert np.mean([len(one & other) / 200 for one, other in zip(exact, near, strict=True)]) > 0.97
+
+
+def test_what_another_process_removes_is_no_hit_of_an_approximate_search(ranked: Path, tiny_model: Embedder) -> None:
+    """Photos that are left are found as before, also where a place has lost some before its mean is read."""
+    codes, queries = town()[1], town(6, seed=3)[0]
+    gone = [f"{number}.jpg" for number in np.flatnonzero(codes == codes[codes >= 0][0])]
+    with GalleryFile.open(ranked) as gallery:
+        build_ann(gallery)
+        locator = Locator(gallery, tiny_model, searcher="ann")
+        with GalleryFile.open(ranked) as other:
+            other.remove(gone[1:])
+        after = locator.answers(queries, k=60)
+        locator.refresh()
+        fresh = locator.answers(queries, k=60)
+
+    kept = {str(hit.photo.path) for one in fresh for hit in one.hits}
+    assert kept == {f"{number}.jpg" for number in range(60)} - set(gone[1:])
+    assert {str(hit.photo.path) for one in after for hit in one.hits} == kept
+    np.testing.assert_allclose(
+        [hit.similarity for one in after for hit in one.hits],
+        [hit.similarity for one in fresh for hit in one.hits],
+        atol=0.1,
+    )
+
+
+def test_a_place_that_vanishes_while_it_is_read_is_read_whole(
+    ranked: Path, tiny_model: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Candidates and the means of their places are of one state of the file, whatever is removed between the two."""
+    queries = town(1, seed=3)[0]
+    read, turns = GalleryFile.vectors, itertools.count()
+    with GalleryFile.open(ranked) as gallery, GalleryFile.open(ranked) as other:
+        other.remove(["0.jpg"])  # from the first write on, readers do not hold up writers
+        build_ann(gallery)
+        whole = Locator(gallery, tiny_model, searcher="ann").answers(queries, k=60)
+        locator = Locator(gallery, tiny_model, searcher="ann")
+
+        def vectors(file: GalleryFile, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+            found = read(file, ids)
+            if file is gallery and next(turns) == 1:  # the index has read its candidates, the ranker reads them again
+                other.remove([f"{number}.jpg" for number in range(60)])
+            return found
+
+        monkeypatch.setattr(GalleryFile, "vectors", vectors)
+
+        assert [one.hits for one in locator.answers(queries, k=60)] == [one.hits for one in whole]
 
 
 def test_a_locator_sees_photos_that_come_and_a_ranking_that_changes(ranked: Path, tiny_model: Embedder) -> None:

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 class Locator:
     """A gallery ready to be searched, and the model that made it. Threads may share it.
 
-    It answers from the gallery as it was when the locator was made or last refreshed, never from a mixture.
+    An exact search answers from the gallery as it was when the locator was made or last refreshed. What is read only
+    when it is wanted, embeddings and places by an approximate search and the local features of hits, is that of the
+    photos of then which are still there: one that has been removed since is no hit of an approximate search, is not
+    verified, and is missing in the mean of a place that is read later. Nothing that came since has a part in an answer.
     """
 
     def __init__(
