@@ -37,6 +37,7 @@ from placewise.rank import (
     stack_from_json,
     usable,
 )
+from placewise.rank.learned import learn_linear
 from placewise.search import sidecar
 from placewise.search.sidecar import SearcherKind, build_ann
 
@@ -80,6 +81,19 @@ def test_whitening_makes_all_directions_vary_alike() -> None:
 
     np.testing.assert_allclose(moved.T @ moved / len(rows), np.eye(20), atol=1e-3)
     assert learned.matrix.shape == (400, 20)
+
+
+def test_a_whitened_query_does_not_depend_on_who_else_asks() -> None:
+    """Alone, among others or as part of the gallery it is the same; the first two to the last digit."""
+    rng = np.random.default_rng(0)
+    linear = learn_linear(Stack((Centre(), Whiten())), _unit(rng.normal(size=(700, 300))))
+    rows = _unit(rng.normal(size=(9, 300)))
+    together = linear.ask(rows)
+
+    np.testing.assert_array_equal(np.concatenate([linear.ask(row[None]) for row in rows]), together)
+    np.testing.assert_array_equal(linear.ask(rows[2:5]), together[2:5])
+    np.testing.assert_allclose(linear(rows), together, atol=1e-6)
+    assert linear.ask(rows[:0]).shape == (0, 300)
 
 
 def test_a_place_votes_by_its_mean() -> None:
