@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from placewise.errors import ModelError, ModelMismatchError, OptionError, WeightsMissingError
 from placewise.folders import cache_folder, models_folder
 from placewise.models.cards import DEFAULT_MODEL, JOINED, MODELS, VLAD, find_card, installed_weights, part_names
-from placewise.models.looks import Look, card_seen_like, card_with_look, look_of, seen_with
+from placewise.models.looks import Look, card_seen_like, card_with_look, seen_with
 from placewise.models.weights import card_and_weights, card_of_file, float_graph, is_file_name, made
 
 if TYPE_CHECKING:
@@ -307,6 +307,5 @@ __all__ = [
     "installed_weights",
     "load_model",
     "load_model_of",
-    "look_of",
     "part_names",
 ]
