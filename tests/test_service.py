@@ -264,7 +264,9 @@ def test_a_calibration_of_another_ranking_is_not_shown(served: Callable[..., str
     httpx.post(f"{url}/v1/calibrate")
     with GalleryFile.open(tmp_path / "served.gallery") as gallery:
         gallery.put_ranking(Stack((Place(0.3),)).to_json())
-    found = httpx.get(f"{url}/v1/gallery").json()
+    deadline = time.monotonic() + 10
+    while not (found := httpx.get(f"{url}/v1/gallery").json())["caution"] and time.monotonic() < deadline:
+        time.sleep(0.02)
 
     assert found["calibration"] is None
     assert found["caution"].startswith("the gallery is not calibrated for its ranking by place 0.3: tau 0.50 on the")
