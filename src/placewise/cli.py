@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from placewise.embed import Failure
     from placewise.evaluation import Evaluation
     from placewise.gallery_file import Storage
-    from placewise.models import Look
+    from placewise.models import Decode, Device, Look, Precision
     from placewise.openset import Aim
     from placewise.search.sidecar import SearcherKind
 
@@ -90,7 +90,7 @@ _confidence = click.option(
     type=click.Choice(["auto", "similarity"]),
     default="auto",
     show_default=True,
-    help="auto: a probability, learned from more evidence where that is better; similarity: the best similarity alone.",
+    help="auto: a probability, from more evidence where that is better; similarity: that of the first hit alone.",
 )
 
 
@@ -144,29 +144,37 @@ def _cache_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _model_options(command: Callable[..., None]) -> Callable[..., None]:
-    command = _cache_options(_look_options(command))
-    for option in (
-        click.option(
-            "--decode",
-            type=click.Choice(["fast", "full"]),
-            default="fast",
-            show_default=True,
-            help="fast decodes large JPEGs at a reduced scale.",
-        ),
-        click.option(
-            "--precision",
-            type=click.Choice(["auto", "float32", "int8"]),
-            default="auto",
-            show_default=True,
-            help="auto: bfloat16 where the processor has it; int8: what 'placewise models quantise' made.",
-        ),
-        _device,
-        _weights,
-        click.option("--model", default="efficientnet-lite0", show_default=True, help=_MODEL_HELP),
-    ):
-        command = option(command)
-    return command
+def _model_options(*, of_gallery: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options that choose a model; with ``of_gallery`` what is not said, None, is as a gallery was begun."""
+
+    def default(value: str) -> dict[str, Any]:
+        if of_gallery:
+            return {"default": None, "show_default": f"as the gallery was begun, a new one: {value}"}
+        return {"default": value, "show_default": True}
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        command = _cache_options(_look_options(command))
+        for option in (
+            click.option(
+                "--decode",
+                type=click.Choice(["fast", "full"]),
+                help="fast decodes large JPEGs at a reduced scale.",
+                **default("fast"),
+            ),
+            click.option(
+                "--precision",
+                type=click.Choice(["auto", "float32", "int8"]),
+                help="auto: bfloat16 where the processor has it; int8: what 'placewise models quantise' made.",
+                **default("auto"),
+            ),
+            _device,
+            _weights,
+            click.option("--model", help=_MODEL_HELP, **default("efficientnet-lite0")),
+        ):
+            command = option(command)
+        return command
+
+    return with_options
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -290,7 +298,7 @@ def split(
 @app.command()
 @_source
 @_gallery
-@_model_options
+@_model_options(of_gallery=True)
 @_preset
 @click.option(
     "--storage",
@@ -318,11 +326,11 @@ def index(
     source: Path,
     columns: str,
     gallery_path: Path,
-    model: str,
+    model: str | None,
     weights: Path | None,
-    precision: str,
-    decode: str,
-    device: str,
+    precision: Precision | None,
+    decode: Decode | None,
+    device: Device,
     look: Look,
     cache_path: Path | None,
     no_cache: bool,
@@ -346,17 +354,23 @@ def index(
     Example: placewise index photos/manifest.csv --gallery city.gallery
     """
     from placewise import show
-    from placewise.fitting import fit_model, fitted_as
+    from placewise.fitting import fit_model, model_for
     from placewise.gallery import Gallery
     from placewise.gallery_file import begun_card
-    from placewise.models import look_of
-    from placewise.presets import DEFAULT_PRESET, find_preset, look_for
+    from placewise.presets import DEFAULT_PRESET
 
     rows = _read(source, columns)
-    kept = begun_card(gallery_path)
-    wanted = look_of(kept) if kept and not preset else find_preset(preset or DEFAULT_PRESET).look
-    seen = look_for(model, wanted, look, precision)
-    embedder = fitted_as(_load(model, weights, precision, decode, device, seen), gallery_path)
+    begun = begun_card(gallery_path) is not None
+    embedder = model_for(
+        gallery_path,
+        model,
+        preset=preset,
+        look=look,
+        weights=weights,
+        precision=precision,
+        decode=decode,
+        device=device,
+    )
     with _progress() as progress:
         embedder = fit_model(embedder, rows, on_progress=progress.stage("learning"))
     with (
@@ -364,7 +378,7 @@ def index(
         Gallery.open_for(
             gallery_path,
             embedder,
-            preset=preset or (None if kept else DEFAULT_PRESET),
+            preset=preset or (None if begun else DEFAULT_PRESET),
             storage=storage,
             thumbnails=thumbnails,
             features=features,
@@ -519,7 +533,7 @@ _intervals = click.option(
 @_rate
 @_confidence
 @_intervals
-@_model_options
+@_model_options()
 @_preset
 @click.option("--models", "names", default="", metavar="NAME,…", help="Compare these models on the same photos.")
 @click.option(

@@ -239,7 +239,7 @@ class GalleryFile:
         else:
             message = (
                 f"gallery {self.path} must be used with the model it was made with, {_described(self.card)}, "
-                f"got {_described(card)}; use that model and its weights, or index into another file"
+                f"got {_described(card)}; leave model and weights out to go on with its own, or index into another file"
             )
         raise ModelMismatchError(message)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from placewise.core import Answer, Embedder, Embeddings, Filter, Tau
     from placewise.embed import Failure
     from placewise.gallery_file import GalleryFile
-    from placewise.openset import Rule, Verdict
+    from placewise.openset import Calibration, Rule, Verdict
     from placewise.photo_table import PhotoTable
     from placewise.rank import Asked, Ranker
     from placewise.verify import Verification
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 class Locator:
     """A gallery ready to be searched, and the model that made it. Threads may share it.
 
-    It answers from the gallery as it was when the locator was made or last refreshed, never from a mixture.
+    An exact search answers from the gallery as it was when the locator was made or last refreshed. What is read only
+    when it is wanted, embeddings and places by an approximate search and the local features of hits, is that of the
+    photos of then which are still there: one that has been removed since is no hit of an approximate search, is not
+    verified, and is missing in the mean of a place that is read later. Nothing that came since has a part in an answer.
     """
 
     def __init__(
@@ -153,10 +156,15 @@ class Locator:
         return f"not verified: {damage}" if damage else ""
 
     @property
+    def calibration(self) -> Calibration | None:
+        """The calibration that decides; None where none does, as where the gallery's is of another ranking."""
+        return self._rule.calibration if isinstance(self._rule, CalibratedRule) else None
+
+    @property
     def caution(self) -> str:
         """What to know of the decisions: that the gallery is not calibrated, or has changed since; empty if nothing."""
-        if isinstance(self._rule, CalibratedRule):
-            return staleness(self._gallery, self._rule.calibration, self._ranker.stack)
+        if self.calibration:
+            return staleness(self._gallery, self.calibration, self._ranker.stack)
         if self._tau == "calibrated":
             how = f" for its ranking by {steps_text(self._ranker.stack)}" if self._calibration else ""
             return (

@@ -103,6 +103,7 @@ class Desk:
     Attributes:
         file: the gallery, to read from.
         embedder: its model.
+        calibration: what decides; None where no calibration does.
         caution: what to know of its decisions; empty if nothing.
     """
 
@@ -116,7 +117,7 @@ class Desk:
         """
         self.file, self.embedder, self._max_pixels = file, embedder, max_pixels
         self._locator = Locator(file, embedder)
-        self.caution = self._locator.caution
+        self.calibration, self.caution = self._locator.calibration, self._locator.caution
         self._writer: tuple[tuple[str, int], GalleryFile] | None = None
         self._writing, self._refreshing = threading.Lock(), threading.Lock()
         self._opened = _identity(file.path)
@@ -262,7 +263,7 @@ class Desk:
         """
         with self._refreshing:
             changed = self._reopen() if _identity(self.file.path) != self._opened else self._locator.refresh()
-            self.caution = self._locator.caution
+            self.calibration, self.caution = self._locator.calibration, self._locator.caution
         return changed
 
     def _reopen(self) -> bool:

@@ -150,8 +150,8 @@ class GalleryDocument(BaseModel):
     verified: int = Field(description="Of how many hits geometry is verified unless a request says otherwise.")
     model: ModelDocument
     calibration: dict[str, Any] | None = Field(
-        description="As 'placewise calibrate --json' prints it, and whether the confidence is a probability or the "
-        "best similarity; null without."
+        description="What decides, as 'placewise calibrate --json' prints it, and whether the confidence is a "
+        "probability or the similarity of the first hit; null where no calibration of the present ranking decides."
     )
     caution: str = Field(description="What to know of the decisions; empty if nothing.")
     may: MayDocument
