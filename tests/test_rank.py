@@ -263,6 +263,20 @@ def test_strangers_to_a_small_gallery_are_centred_as_queries_are() -> None:
     assert told.max(axis=1).mean() < plain.max(axis=1).mean() - 0.2
 
 
+@pytest.mark.parametrize("stack", [Stack((Centre(0.7), Place(0.5))), Stack((Centre(), Expand(2)))], ids=str)
+def test_a_photo_that_asks_is_centred_as_a_query_is(stack: Stack) -> None:
+    """In the mean of a small gallery neither it nor its near-duplicates have a part: it is told what a query is."""
+    rows, codes = town(40)
+    away = np.eye(40, dtype=bool)
+    away[np.arange(0, 40, 4), np.arange(1, 40, 4)] = codes[0::4] == codes[1::4]
+    told = SelfTaught(stack, rows, codes, codes).similarities(np.arange(40), away, strangers=False)
+
+    for number, gone in enumerate(away):
+        others = learn(stack, rows[~gone], codes[~gone])
+        expected = others.ask(rows[number : number + 1]) @ others.matrix.T
+        np.testing.assert_allclose(told[number, ~gone], expected[0], atol=1e-5)
+
+
 @pytest.fixture
 def ranked(tmp_path: Path, tiny_model: Embedder) -> Path:
     """A gallery of 60 photos that ranks by centre and place."""

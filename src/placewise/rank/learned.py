@@ -126,6 +126,8 @@ class Learned:
 class SelfTaught:
     """What a gallery tells its own photos, each without some of the others; see `placewise.openset.Told`.
 
+    In a gallery of so few photos that one has a say in the mean, that is of those that are not away.
+
     A photo whose whole place is away is a stranger: the mean and the directions are learned without its place, too.
     That is done for a fold of places at a time, since to learn them is to look at all photos, and left out for a place
     of so few of the photos that its part in a mean is nothing.
@@ -146,7 +148,9 @@ class SelfTaught:
     def similarities(self, rows: Rows, away: NDArray[np.bool_], *, strangers: bool) -> NDArray[np.float32]:
         """See `placewise.openset.Told.similarities`."""
         shared = self._shared[rows]
-        if not strangers or shared.all():
+        if not strangers:
+            return self._as_known(rows, away)
+        if shared.all():
             return self._whole.similarities(rows, away)
         similar = np.empty(away.shape, dtype=np.float32)
         similar[shared] = self._whole.similarities(rows[shared], away[shared])
@@ -154,6 +158,20 @@ class SelfTaught:
             mine = np.flatnonzero(~shared & (self._folds[rows] == fold))
             similar[mine] = self._without(fold).similarities(rows[mine], away[mine])
         return similar
+
+    def _as_known(self, rows: Rows, away: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """What a photo is told whose place is there; directions are those of the whole gallery."""
+        linear = self._whole.linear
+        if len(self._embeddings) >= LIGHT or linear.mean is None or linear.axes is not None:
+            return self._whole.similarities(rows, away)
+        told = np.empty(away.shape, dtype=np.float32)
+        for number, gone in enumerate(away):
+            mine = slice(number, number + 1)
+            linear = learn_linear(self._stack, self._embeddings[~gone])
+            told[mine] = learn(self._stack, self._embeddings, self._codes, linear=linear).similarities(
+                rows[mine], away[mine]
+            )
+        return told
 
     def _without(self, fold: int) -> Learned:
         """What is learned where the mean and the directions are of the other folds' photos."""
