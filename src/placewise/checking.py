@@ -178,14 +178,14 @@ class Examiner:
 
     def __init__(
         self,
-        found: Sequence[Features | None],
+        features_by: Callable[[int], Features | None],
         step: Verify,
         *,
         islands: Islands | None = None,
         known: dict[int, Checks] | None = None,
     ) -> None:
-        """``found`` are the features of the gallery's N photos, by row; ``known`` is what was verified before."""
-        self._found, self._step, self._islands = found, step, islands
+        """``features_by`` gives those of a photo of the gallery by its row; ``known`` is what was verified before."""
+        self._features_by, self._step, self._islands = features_by, step, islands
         self._known = {} if known is None else known
 
     @property
@@ -199,5 +199,5 @@ class Examiner:
         """The order of the hits of a photo that asks, and what geometry says of each, in that order."""
         known = self._known.setdefault(row, {})
         support = self._islands.support(hits, similarities, self._step.hits) if self._islands else None
-        checked = check(self._found[row], hits, self._step, self._found.__getitem__, known=known, support=support)
+        checked = check(self._features_by(row), hits, self._step, self._features_by, known=known, support=support)
         return checked.order, checked.geometry
