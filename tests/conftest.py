@@ -18,6 +18,7 @@ from PIL import Image as PillowImage
 
 from placewise import images
 from placewise.core import Embeddings, FileState, Image, InputRule, ModelCard, Photo, Position, Source
+from placewise.features import Features
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import index_source
 from placewise.sources import read_source
@@ -206,6 +207,13 @@ def texture(place: int, view: int) -> PillowImage.Image:
     pixels = np.roll(np.asarray(picture, dtype=np.int64), (7 * view, 11 * view), axis=(0, 1))
     noise = np.random.default_rng((place, view)).normal(0, 4, pixels.shape)
     return PillowImage.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
+
+
+def faint(whole: Features) -> Features:
+    """The five strongest keypoints of a texture, astray: with another view, significant at 1 in 100, not in 1000."""
+    astray = np.random.default_rng(0).normal(0, 10, (5, 2)).astype(np.float32)
+    five = (whole.scales[:5], whole.angles[:5], whole.descriptors[:5])
+    return Features(whole.points[:5] + astray, *five, whole.size)
 
 
 @pytest.fixture(scope="session")

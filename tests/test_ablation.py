@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from placewise.ablation import _recommended, ablate_source, ablation_json, save_ablation
-from placewise.errors import EvaluationError
+from placewise.ablation import _recommended, ablate_source, ablation_json, check_table, save_ablation
+from placewise.core import Finding
+from placewise.errors import EvaluationError, OptionError
 from placewise.evaluate import evaluate_source
 from placewise.measuring import METRICS, Row
 from placewise.presets import PRESETS
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import TinyModel
 
-    from placewise.core import Embedder, Source
+    from placewise.core import Embedder, Embeddings, Source
     from placewise.models import Look
 
 
@@ -100,10 +101,8 @@ def test_a_set_of_one_place_is_measured_by_the_fixed_tau(source: Source, tiny_mo
     found = ablate_source(without(source, ["gallery p1", "gallery p2", "gallery p3"]), lambda _: tiny_model)
     text = ablation_text(found)
 
-    assert found.recommended == "fast"
-    assert found.because == (
-        "balanced differs from fast in nothing beyond chance; accurate differs from fast in nothing beyond chance"
-    )
+    assert found.recommended == "balanced"
+    assert found.because == "the default, since 1 places tell too little; 6 are needed"
     assert "not calibrated: a gallery that examines itself must hold photos of two or more places, got 1" in text
     assert "nan" not in text
 
@@ -193,8 +192,76 @@ def test_a_dearer_preset_must_be_better_in_something_and_worse_in_nothing(
         compared.append((first, second))
         return balanced if second == "balanced" else accurate
 
-    rows, name, why = _recommended(row("fast"), [row("balanced"), row("accurate")], gains)
+    rows, name, why = _recommended(row("fast"), [row("balanced"), row("accurate")], gains, (6, 6))
 
     assert (name, why) == (chosen, "; ".join(because))
     assert compared == [("fast", "balanced"), (against, "accurate")]
     assert [(one.against, one.gains) for one in rows] == [("fast", balanced), (against, accurate)]
+
+
+def test_too_few_places_tell_nothing() -> None:
+    """Of five places all can gain by luck: the default stays; AUROC counts only with six places of either kind."""
+    presets = [row("balanced"), row("accurate")]
+
+    def gains(_: str, __: str) -> dict[str, tuple[float, float]]:
+        return {"map": NONE, "auroc": UP}
+
+    few = _recommended(row("fast"), presets, gains, (5, 9))
+    some = _recommended(row("fast"), presets, gains, (9, 5))
+    enough = _recommended(row("fast"), presets, gains, (6, 6))
+
+    assert few[1:] == ("balanced", "the default, since 5 places tell too little; 6 are needed")
+    assert some[1] == "fast"
+    assert some[2].endswith("; AUROC is not weighed, since 5 places tell too little; 6 are needed")
+    assert enough[1] == "accurate"
+
+
+def test_rows_that_cannot_be_used_are_refused(source: Source, tiny_model: Embedder) -> None:
+    """As by `evaluate`: or the numbers would be of another dataset."""
+    bad = dataclasses.replace(source, bad_rows=(Finding("bad_row", "error", (), "line 3: no path"),))
+
+    with pytest.raises(EvaluationError, match=r"^every row must be usable, .* got 1 bad \(first: line 3: no path\)"):
+        ablate_source(bad, lambda _: tiny_model)
+
+
+def test_a_photo_that_cannot_be_read_is_left_out(tiny_dataset: Path, tiny_model: Embedder) -> None:
+    """The figures are those that `evaluate` gives of the same set, and the photo is named."""
+    (tiny_dataset.parent / "p0" / "1.png").write_bytes(b"no photo")
+    source = read_source(tiny_dataset)
+    found = ablate_source(source, lambda _: tiny_model)
+    plain = evaluate_source(source, tiny_model, intervals=False)
+
+    assert [str(one.photo.path) for one in found.failures] == ["p0/1.png"]
+    assert found.rows[0].metrics["map"] == plain.retrieval["map"]
+    assert "p0/1.png" in json.dumps(ablation_json(found)["failures"])
+
+
+def test_what_is_the_same_is_measured_once(source: Source, tiny_model: TinyModel) -> None:
+    """A model of one look embeds each photo once, and the last step has the figures of the preset that it makes."""
+    seen: list[int] = []
+    infer = tiny_model.infer
+
+    def counted(inputs: Sequence[object]) -> Embeddings:
+        seen.append(len(inputs))
+        return infer(inputs)  # type: ignore[arg-type]
+
+    tiny_model.infer = counted  # type: ignore[method-assign]
+    found = ablate_source(source, lambda _: tiny_model)
+    by_name = {row.name: row for row in found.rows}
+
+    timed = 2 * min(16, len(source.of("query")))
+    assert sum(seen) <= len(source.photos) + timed
+    assert by_name["+ verify"].ms_per_query == by_name["accurate"].ms_per_query > by_name["+ place"].ms_per_query
+
+
+def test_the_table_replaces_only_a_table(tmp_path: Path) -> None:
+    """Somebody's own file is not lost, and a table is JSON by its name, too."""
+    mine = tmp_path / "ablation.json"
+    mine.write_text('{"mine": 1}', encoding="utf-8")
+    for path in (mine, tmp_path / "table.txt"):
+        with pytest.raises(OptionError, match=r"^a table must be kept in a new file ending in \.json or in an earlier"):
+            check_table(path)
+    mine.write_text('{"recommended": "fast"}', encoding="utf-8")
+
+    check_table(mine)
+    check_table(tmp_path / "new.json")

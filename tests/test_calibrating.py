@@ -96,7 +96,7 @@ def test_changes_make_it_stale_and_say_what_changed(gallery: GalleryFile) -> Non
     )
     made = calibrate_gallery(gallery)
     gallery.relabel([Photo(PurePosixPath("new.jpg"), "gallery", "another place")])
-    assert "its labels or photos are others" in staleness(gallery, made)
+    assert "its labels, photos or local features are others" in staleness(gallery, made)
 
 
 def test_a_locator_decides_by_the_calibration(gallery: GalleryFile, tiny_model: TinyModel) -> None:

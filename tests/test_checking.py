@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.conftest import embeddings
+from tests.conftest import embeddings, faint
 
 from placewise.calibrating import calibrate_labelled
 from placewise.checking import NOT_VERIFIED, Examiner, Found, check, features_of
@@ -90,6 +90,33 @@ def test_a_gallery_keeps_features_and_locates_with_them(folder: Path, tmp_path: 
     assert len(found.query_points) == len(found.candidate_points) == len(found.inliers)
 
 
+def test_one_hit_is_accepted_as_among_all_that_are_verified(folder: Path, tmp_path: Path, tiny_model: Embedder) -> None:
+    """The more hits are verified, the more each has to show, also where one is looked at alone: by the same chance."""
+    query = folder / "0-4.jpg"
+    weak = faint(features(folder, "0-0.jpg"))
+    with Gallery.open_for(tmp_path / "g", tiny_model) as gallery:
+        gallery.add(folder / "manifest.csv")
+    with GalleryFile.open(tmp_path / "g") as file:
+        number = file.id_of("0-0.jpg")
+        file.put_features(KIND, {number: weak.to_bytes()})
+        for ranked, asked, accepted in (
+            (0, None, True),
+            (0, 10, False),
+            (10, None, False),
+            (10, 1, True),
+            (10, 0, True),
+        ):
+            file.put_ranking(Stack((Verify(ranked),) if ranked else ()).to_json())
+            found = Locator(file, tiny_model).verification(query, "0-0.jpg", verify=asked)
+            hits = (ranked if asked is None else asked) or 1
+            known: dict[int, Found] = {}
+            check(features(folder, "0-4.jpg"), np.array([number]), Verify(hits), {number: weak}.get, known=known)
+
+            assert found is not None
+            assert 2 < found.significance < 3
+            assert found.accepted is known[number].accepted is accepted
+
+
 @pytest.mark.parametrize("stack", [STACK, Stack((Place(0.3),))], ids=["verifying", "plain"])
 def test_what_is_shown_does_not_change_what_is_decided(
     folder: Path, tmp_path: Path, tiny_model: Embedder, stack: Stack
@@ -138,7 +165,7 @@ def test_geometry_feeds_the_confidence(folder: Path, tiny_model: Embedder) -> No
     found = [features(folder, str(photo.path)) for photo in photos]
     rows = tiny_model.infer([tiny_model.read((folder / photo.path).read_bytes()) for photo in photos])
     places = Places.of_labels([photo.place for photo in photos])
-    exam = self_exam(rows, places, check=Examiner(found, Verify(5)))
+    exam = self_exam(rows, places, check=Examiner(found.__getitem__, Verify(5)))
     calibration = calibrate(exam, names=places.names, ids=np.arange(len(photos)))
 
     assert exam.known.evidence.shape[1] == exam.open_set.evidence.shape[1] == len(EVIDENCE) == 4
@@ -152,7 +179,7 @@ def test_the_exam_verifies_as_many_hits_as_a_query(hits: int, right: float) -> N
     rows = embeddings(30).repeat(2, axis=0) * np.tile([1, -1], 30)[:, None]  # the place's other photo comes last
     places = Places.of_codes(np.arange(60) // 2, [str(code) for code in range(30)])
     known = {row: {row ^ 1: Found(True, 50.0, 40)} for row in range(60)}
-    exam = self_exam(rows.astype(np.float32), places, check=Examiner([None] * 60, Verify(hits), known=known))
+    exam = self_exam(rows.astype(np.float32), places, check=Examiner(lambda _: None, Verify(hits), known=known))
 
     assert exam.known.right.mean() == right
     assert exam.known.evidence[:, 3].max() == pytest.approx(right * np.log1p(50))

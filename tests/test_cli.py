@@ -312,16 +312,15 @@ def test_refusals_are_one_line_each(tiny_dataset: Path, tiny_model: TinyModel, t
         (["index", tmp_path / "none.csv", "--gallery", tmp_path / "g"], "none.csv"),
         (["index", tiny_dataset], "Missing option '--gallery'. Type 'placewise index --help' for what it takes."),
         (["index", tiny_dataset, "--gallery", foreign], "file is not a database"),
-        (["index", tiny_dataset, "--gallery", tiny], "must be used with the model it was made with, tiny"),
+        (["index", tiny_dataset, "--gallery", tiny], "got tiny; use the gallery in Python with the embedder that made"),
+        (["index", tiny_dataset, "--gallery", tiny, "--model", "resnet50"], "model it was made with, tiny, got resn"),
         (["index", tiny_dataset, "--gallery", tmp_path / "g", "--model", "resnet51"], "did you mean resnet50?"),
         (["index", tiny_dataset, "--gallery", tmp_path / "g", "--model", "resnet50"], "placewise models pull resnet50"),
         (["index", tiny_dataset, "--gallery", tmp_path / "g", "--weights", hostile], "hostile.pth"),
         (["index", tiny_dataset, "--gallery", tmp_path / "g", "--weights", tmp_path / "none.pth"], "none.pth"),
         (["locate", photo, "--gallery", tmp_path / "none"], "a gallery must exist, got no file at"),
-        (
-            ["locate", photo, "--gallery", tiny],
-            "model must be a name that 'placewise models' lists or an .onnx file, got",
-        ),
+        (["locate", photo, "--gallery", tiny], "lists or an .onnx file, got tiny; use the gallery in"),
+        (["locate", photo, "--gallery", tiny, "--model", "vlad"], "leave the model out to go on with the"),
         (
             ["locate", photo, "--gallery", tiny, "--model", tmp_path / "gone.onnx"],
             "must be an .onnx file that is there",
@@ -530,6 +529,7 @@ def test_a_file_is_a_model(tiny_dataset: Path, tmp_path: Path) -> None:
     evaluated = placewise("evaluate", tiny_dataset, "--model", graph, "--no-cache", "--json")
     located = placewise("locate", photo, "--gallery", gallery)
     info = json.loads(placewise("gallery", "info", gallery, "--json").stdout)
+    grown = placewise("index", tiny_dataset, "--gallery", gallery)
     moved = graph.rename(tmp_path / "moved.onnx")
     graph.with_suffix(".toml").rename(moved.with_suffix(".toml"))
 
@@ -537,6 +537,7 @@ def test_a_file_is_a_model(tiny_dataset: Path, tmp_path: Path) -> None:
     assert json.loads(evaluated.stdout)["model"]["name"] == "mean-colour"
     assert "3.png: KNOWN place 0" in located.stdout
     assert (info["model"], info["dim"]) == ("mean-colour", 3)
+    assert "12 unchanged" in grown.stdout
     assert refused("locate", photo, "--gallery", gallery) == (
         f"model must be an .onnx file that is there, got none at {graph}; put it back or name it with --model"
     )

@@ -25,7 +25,7 @@ from placewise.cli import app
 from placewise.core import Image, Photo, Source
 from placewise.errors import GalleryError, ModelError, ModelMismatchError, OptionError, PlacewiseError
 from placewise.evaluate import evaluate_source
-from placewise.fitting import fit_model, fitted_as, vocabulary_of
+from placewise.fitting import fit_model, fitted_as, model_for, vocabulary_of
 from placewise.gallery import Gallery
 from placewise.gallery_file import GalleryFile
 from placewise.locate import Locator
@@ -358,6 +358,24 @@ def test_the_order_of_two_names_does_not_matter(
     assert load_model(name).card == load_model(BOTH).card
     with Gallery.open(request.getfixturevalue("made"), tau=0.1) as gallery:
         assert gallery.locate(photo).hits[0].similarity == pytest.approx(answer.hits[0].similarity, abs=1e-5)
+
+
+def test_a_gallery_goes_on_with_its_own_model(made: Path, source: Source, tmp_path: Path) -> None:
+    """Unsaid, it is both models with what they learned; another name is refused before its weights are asked for."""
+    path = Path(shutil.copy(made, tmp_path / "city.gallery"))
+    model = model_for(path)
+    with Gallery.open_for(path, model) as gallery:
+        assert model.card == gallery.card
+        assert gallery.add(source).unchanged == 12
+    for name in ("vlad", "efficientnet-lite0+resnet50", "resnet50"):
+        with pytest.raises(ModelMismatchError) as caught:
+            model_for(path, name)
+        assert str(caught.value) == (
+            f"a gallery must be used with the model it was made with, {BOTH}, got {name}; "
+            f"leave the model out to go on with the gallery's own"
+        )
+    with pytest.raises(ModelMismatchError, match=r"as it was begun, with --precision auto --decode full, got a"):
+        Gallery.open_for(path, model_for(path, decode="fast"))
 
 
 @pytest.mark.parametrize("where", ["scales", "words"])

@@ -90,7 +90,7 @@ def test_another_models_embeddings_are_refused(path: Path, tiny_model: TinyModel
         f"gallery {path} must be used with the model it was made with, tiny with no weights, 4 px crop, "
         f"none ({tiny_model.card.fingerprint[:8]}), got other with no weights, 4 px crop, none "
         f"({other.fingerprint[:8]}); "
-        f"use that model and its weights, or index into another file"
+        f"leave model and weights out to go on with its own, or index into another file"
     )
     assert path.read_bytes() == before
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from placewise import openset
 from placewise.errors import CalibrationError, OptionError
 from placewise.openset import Aim, CalibratedRule, Calibration, Exam, Places, Questions, calibrate, self_exam
-from placewise.openset.confidence import SIMILARITY_ONLY, fit, out_of_fold
+from placewise.openset.confidence import SIMILARITY_ONLY, Confidence, fit, out_of_fold
 from placewise.openset.conformal import intraclass, threshold
 from placewise.openset.evidence import evidence_of
 
@@ -551,13 +551,35 @@ def test_reasons_name_what_decided() -> None:
     (none,) = rule.judge(rows[:1], np.array([[0.9]]), np.array([[-1]]))
 
     assert good.known
-    assert good.reason.startswith(f"confidence {good.confidence:.3f} >= tau 0.500: best similarity 0.950, ")
+    assert good.reason.startswith(f"confidence {good.confidence:.3f} >= tau 0.500: ")
+    assert good.reason.endswith(" deviations above other places, first two hits of the place 0.945 on average")
     assert bad.known is False
     assert ": weakest is the " in bad.reason
     assert none == (False, None, "no photo of a place to compare with", -1)
     assert openset.SimilarityRule(0.5).judge(rows[:1], np.array([[0.4999]]), codes[:1, None])[0].reason == (
         "plain similarity 0.499900 < tau 0.500000"
     )
+
+
+def test_a_reason_says_what_has_a_weight_and_of_which_hit_it_is() -> None:
+    """Where geometry orders the hits, the first need not be the most similar; what has no weight gives no reason."""
+    rows, places = town(30, 8, noise=1.4)
+    calibration, codes = calibrated(rows, places), Places.of_labels(places).codes
+    cohort = np.array(calibration.cohort)
+
+    def reason(*weights: float, bias: float = 0) -> str:
+        model = Confidence(weights, bias, centre=(0.0,) * 4, scale=(1.0,) * 4)
+        one = dataclasses.replace(calibration, confidence=model, learned=True, tau=0.5)
+        rule = CalibratedRule(one, rows[cohort], codes[cohort])
+        hits, geometry = np.array([[0.7, 0.9, 0.8]]), np.array([[np.log1p(424), 0, 0]])
+        return rule.judge(rows[:1], hits, np.zeros((1, 3), dtype=np.int64), geometry)[0].reason
+
+    similarity, support = "similarity of the first hit 0.700", "first two hits of the place 0.800 on average"
+    chance = "the geometry is no chance but 1 in 10^424"
+
+    assert reason(1, 0, 1, 0).endswith(f"tau 0.500: {similarity}, {support}")
+    assert reason(0, 0, 0.1, 1).endswith(f"tau 0.500: {support}, {chance}")
+    assert reason(1, 0, 0, 1e-4, bias=-2).endswith(f"weakest is the geometry ({similarity}, {chance})")
 
 
 def test_an_exam_without_open_set_questions_calibrates_nothing() -> None:

@@ -15,7 +15,8 @@ from placewise.errors import ModelMismatchError
 from placewise.gallery import Gallery
 from placewise.gallery_file import GalleryFile, begun_card
 from placewise.housekeeping import gallery_info
-from placewise.models import Look, load_model, look_of
+from placewise.models import DEFAULT_MODEL, Look, find_card, load_model
+from placewise.models.looks import seen_with
 from placewise.presets import PRESETS
 from placewise.rank import stack_from_json
 from placewise.store import Store
@@ -69,7 +70,7 @@ def test_a_gallery_killed_at_its_beginning_is_begun_all_the_same(
     assert begun is (moment > 1)
     wanted = PRESETS["accurate" if begun else "balanced"]
     with GalleryFile.open(path) as file:
-        assert (file.preset, look_of(file.card).sizes) == (wanted.name, wanted.look.sizes)
+        assert (file.preset, file.card.sight) == (wanted.name, seen_with(find_card(DEFAULT_MODEL), wanted.look).sight)
         assert stack_from_json(file.ranking or "") == wanted.stack
         assert file.keeps_features is begun
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from placewise import quantise
 from placewise.core import InputRule, ModelCard, Photo, Source
 from placewise.errors import ModelError, ModelMismatchError, OptionError, SourceError, WeightsMissingError
+from placewise.fitting import model_for
 from placewise.gallery_file import GalleryFile
 from placewise.indexing import index_source
 from placewise.locate import Locator
@@ -264,10 +265,12 @@ def test_a_gallery_goes_with_the_graph_that_made_it(tmp_path: Path, save_photo: 
 
     with GalleryFile.open(tmp_path / "g") as gallery:
         again = load_model_of(gallery.card)
+        own = model_for(gallery.path).card
         answer = Locator(gallery, again).locate(source.file(source.photos[3]))
         with pytest.raises(ModelMismatchError, match=r"efficientnet-lite0 in int8 \(\w{8}\) with efficientnet-lite0"):
             gallery.check_model(load_model().card)
 
+    assert own == again.card
     assert again.card.quantised == model.card.quantised != load_model(precision="int8").card.quantised
     assert answer.hits[0].photo == source.photos[3]
     assert answer.confidence == pytest.approx(1, abs=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -36,6 +37,7 @@ from placewise.rank import (
     stack_from_json,
     usable,
 )
+from placewise.rank.learned import learn_linear
 from placewise.search import sidecar
 from placewise.search.sidecar import SearcherKind, build_ann
 
@@ -79,6 +81,19 @@ def test_whitening_makes_all_directions_vary_alike() -> None:
 
     np.testing.assert_allclose(moved.T @ moved / len(rows), np.eye(20), atol=1e-3)
     assert learned.matrix.shape == (400, 20)
+
+
+def test_a_whitened_query_does_not_depend_on_who_else_asks() -> None:
+    """Alone, among others or as part of the gallery it is the same; the first two to the last digit."""
+    rng = np.random.default_rng(0)
+    linear = learn_linear(Stack((Centre(), Whiten())), _unit(rng.normal(size=(700, 300))))
+    rows = _unit(rng.normal(size=(9, 300)))
+    together = linear.ask(rows)
+
+    np.testing.assert_array_equal(np.concatenate([linear.ask(row[None]) for row in rows]), together)
+    np.testing.assert_array_equal(linear.ask(rows[2:5]), together[2:5])
+    np.testing.assert_allclose(linear(rows), together, atol=1e-6)
+    assert linear.ask(rows[:0]).shape == (0, 300)
 
 
 def test_a_place_votes_by_its_mean() -> None:
@@ -248,6 +263,20 @@ def test_strangers_to_a_small_gallery_are_centred_as_queries_are() -> None:
     assert told.max(axis=1).mean() < plain.max(axis=1).mean() - 0.2
 
 
+@pytest.mark.parametrize("stack", [Stack((Centre(0.7), Place(0.5))), Stack((Centre(), Expand(2)))], ids=str)
+def test_a_photo_that_asks_is_centred_as_a_query_is(stack: Stack) -> None:
+    """In the mean of a small gallery neither it nor its near-duplicates have a part: it is told what a query is."""
+    rows, codes = town(40)
+    away = np.eye(40, dtype=bool)
+    away[np.arange(0, 40, 4), np.arange(1, 40, 4)] = codes[0::4] == codes[1::4]
+    told = SelfTaught(stack, rows, codes, codes).similarities(np.arange(40), away, strangers=False)
+
+    for number, gone in enumerate(away):
+        others = learn(stack, rows[~gone], codes[~gone])
+        expected = others.ask(rows[number : number + 1]) @ others.matrix.T
+        np.testing.assert_allclose(told[number, ~gone], expected[0], atol=1e-5)
+
+
 @pytest.fixture
 def ranked(tmp_path: Path, tiny_model: Embedder) -> Path:
     """A gallery of 60 photos that ranks by centre and place."""
@@ -329,6 +358,72 @@ def test_an_approximate_search_ranks_by_the_same_similarities(ranked: Path, tiny
         [hit.similarity for one in near for hit in one.hits],
         atol=1e-5,
     )
+
+
+def test_many_hits_of_an_approximate_search_are_those_of_an_exact_one(tmp_path: Path, tiny_model: Embedder) -> None:
+    """Of what is asked for, a multiple is proposed by plain similarity, since the steps bring up what lies below."""
+    rows, codes = town(1500, 150)
+    photos = [Photo(PurePosixPath(f"{n}.jpg"), "gallery", f"p{code}") for n, code in enumerate(codes.tolist())]
+    queries = town(8, 150, seed=9)[0]
+    with GalleryFile.open_for(tmp_path / "town.gallery", tiny_model.card) as gallery:
+        gallery.upsert(photos, rows)
+        gallery.put_ranking(Stack((Centre(0.7), Place(0.4))).to_json())
+        build_ann(gallery)
+        exact, near = (
+            [
+                {hit.photo.path for hit in one.hits}
+                for one in Locator(gallery, tiny_model, searcher=kind).answers(queries, k=200)
+            ]
+            for kind in ("exact", "ann")
+        )
+
+    assert np.mean([len(one & other) / 200 for one, other in zip(exact, near, strict=True)]) > 0.97
+
+
+def test_what_another_process_removes_is_no_hit_of_an_approximate_search(ranked: Path, tiny_model: Embedder) -> None:
+    """Photos that are left are found as before, also where a place has lost some before its mean is read."""
+    codes, queries = town()[1], town(6, seed=3)[0]
+    gone = [f"{number}.jpg" for number in np.flatnonzero(codes == codes[codes >= 0][0])]
+    with GalleryFile.open(ranked) as gallery:
+        build_ann(gallery)
+        locator = Locator(gallery, tiny_model, searcher="ann")
+        with GalleryFile.open(ranked) as other:
+            other.remove(gone[1:])
+        after = locator.answers(queries, k=60)
+        locator.refresh()
+        fresh = locator.answers(queries, k=60)
+
+    kept = {str(hit.photo.path) for one in fresh for hit in one.hits}
+    assert kept == {f"{number}.jpg" for number in range(60)} - set(gone[1:])
+    assert {str(hit.photo.path) for one in after for hit in one.hits} == kept
+    np.testing.assert_allclose(
+        [hit.similarity for one in after for hit in one.hits],
+        [hit.similarity for one in fresh for hit in one.hits],
+        atol=0.1,
+    )
+
+
+def test_a_place_that_vanishes_while_it_is_read_is_read_whole(
+    ranked: Path, tiny_model: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Candidates and the means of their places are of one state of the file, whatever is removed between the two."""
+    queries = town(1, seed=3)[0]
+    read, turns = GalleryFile.vectors, itertools.count()
+    with GalleryFile.open(ranked) as gallery, GalleryFile.open(ranked) as other:
+        other.remove(["0.jpg"])  # from the first write on, readers do not hold up writers
+        build_ann(gallery)
+        whole = Locator(gallery, tiny_model, searcher="ann").answers(queries, k=60)
+        locator = Locator(gallery, tiny_model, searcher="ann")
+
+        def vectors(file: GalleryFile, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
+            found = read(file, ids)
+            if file is gallery and next(turns) == 1:  # the index has read its candidates, the ranker reads them again
+                other.remove([f"{number}.jpg" for number in range(60)])
+            return found
+
+        monkeypatch.setattr(GalleryFile, "vectors", vectors)
+
+        assert [one.hits for one in locator.answers(queries, k=60)] == [one.hits for one in whole]
 
 
 def test_a_locator_sees_photos_that_come_and_a_ranking_that_changes(ranked: Path, tiny_model: Embedder) -> None:

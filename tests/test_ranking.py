@@ -14,6 +14,7 @@ from placewise.checking import Checked
 from placewise.core import Embeddings, Photo
 from placewise.openset import GeometryRule, Rule, SimilarityRule
 from placewise.scoring import ranking
+from placewise.scoring.predictions import Prediction
 from placewise.scoring.ranking import rank_all, ranks_of
 from placewise.scoring.truth import Groups, Truth
 from placewise.search import ExactSearcher
@@ -172,3 +173,30 @@ def test_the_hit_that_geometry_puts_first_answers(rule: Rule) -> None:
 
     assert one.rows[0] == one.answer == fifth
     assert one.confidence == pytest.approx(2 * near if isinstance(rule, GeometryRule) else near, abs=1e-6)
+
+
+@pytest.mark.parametrize("top", [1, 10, 30])
+def test_what_is_kept_changes_no_order(top: int) -> None:
+    """Hits are verified before they are cut: the first are those of the whole ranking, and what matters keeps ranks."""
+    there = vectors(9, 40, 40)
+    order = np.argsort(-(there @ there[0]), kind="stable")
+    truth = Truth.of(photos(40, "gallery"), photos(1, "query"), [np.sort(order[[3, 14, 35]])], Groups.of([0], "q"))
+
+    def check(_: int, hits: NDArray[np.int64], __: NDArray[np.float32]) -> Checked:
+        backwards = np.concatenate([np.arange(len(hits))[:20][::-1], np.arange(len(hits))[20:]])
+        return Checked(backwards, np.where(np.arange(len(hits)) < 20, 9, -1), np.zeros(len(hits)))
+
+    def ranked(kept: int | None) -> Prediction:
+        (one,) = rank_all(there, there[:1], truth, SimilarityRule(None), top=kept, check=check, verified=20)
+        return one
+
+    few, whole = ranked(top), ranked(None)
+
+    stays = (whole.ranks <= top) | np.isin(whole.rows, truth.positives[0])
+    assert few.ranks.tolist() == whole.ranks[stays].tolist() == sorted({*range(1, top + 1), 6, 17, 36})
+    assert few.rows.tolist() == whole.rows[stays].tolist()
+    assert few.similarities.tolist() == whole.similarities[stays].tolist()
+    assert few.inliers is not None
+    assert whole.inliers is not None
+    assert few.inliers.tolist() == whole.inliers[stays].tolist()
+    assert (few.answer, few.confidence) == (whole.answer, whole.confidence)

@@ -18,6 +18,7 @@ from tests.conftest import TinyModel, embeddings
 from placewise.core import Photo, Position
 from placewise.gallery_file import GalleryFile
 from placewise.locate import Locator
+from placewise.rank import Place, Stack
 from placewise.service.app import create_app
 from placewise.service.desk import Desk
 from placewise.service.routes import api, health
@@ -255,6 +256,20 @@ def test_calibrating_changes_the_decisions_at_once(served: Callable[..., str], t
     assert found["confidence"] == "similarity"  # four places teach no probability
     assert httpx.get(f"{url}/v1/gallery").json()["calibration"] == found
     assert problem(httpx.post(f"{url}/v1/calibrate", params={"false_accept_rate": 1})) == (422, "invalid")
+
+
+def test_a_calibration_of_another_ranking_is_not_shown(served: Callable[..., str], tmp_path: Path) -> None:
+    """It decides nothing, so that the page must not read confidences by it; the caution says what decides."""
+    url = served(allow_anyone="write")
+    httpx.post(f"{url}/v1/calibrate")
+    with GalleryFile.open(tmp_path / "served.gallery") as gallery:
+        gallery.put_ranking(Stack((Place(0.3),)).to_json())
+    deadline = time.monotonic() + 10
+    while not (found := httpx.get(f"{url}/v1/gallery").json())["caution"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    assert found["calibration"] is None
+    assert found["caution"].startswith("the gallery is not calibrated for its ranking by place 0.3: tau 0.50 on the")
 
 
 def test_what_another_process_writes_is_followed(

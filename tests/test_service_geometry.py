@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from PIL import Image as PillowImage
-from tests.conftest import TinyModel
+from tests.conftest import TinyModel, faint
 
+from placewise.checking import features_of
+from placewise.features import KIND
 from placewise.gallery import Gallery
 from placewise.gallery_file import GalleryFile
 from placewise.locate import Locator
@@ -80,6 +82,20 @@ def test_a_photo_beside_one_of_the_gallery(serve: Callable[..., str], textures: 
     assert shifts[len(shifts) // 2] == pytest.approx(44, abs=0.5)
     assert other["accepted"] is False
     assert other["significance"] < same["significance"]
+
+
+def test_a_match_is_accepted_as_a_hit_is(serve: Callable[..., str], tmp_path: Path, textures: Path) -> None:
+    """At the chance by which the gallery ranks, or of as many hits as ``verify`` says."""
+    url, path = serve(Stack((Verify(10),))), tmp_path / "served.gallery"
+    with GalleryFile.open(path) as file:
+        number = file.id_of("0-0.jpg")
+        file.put_features(KIND, {number: faint(features_of((textures / "0-0.jpg").read_bytes())).to_bytes()})
+    address, photo = f"{url}/v1/photos/{number}/match", textures / "0-4.jpg"
+    found = [post(address, photo, **asked).json() for asked in ({}, {"verify": 1}, {"verify": 0}, {"verify": 20})]
+
+    assert [one["accepted"] for one in found] == [False, True, True, False]
+    assert {one["significance"] for one in found} == {found[0]["significance"]}
+    assert post(address, photo, verify=51).status_code == post(address, photo, hits=3).status_code == 422
 
 
 def test_a_photo_without_texture_is_verified_too(

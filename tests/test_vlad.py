@@ -559,7 +559,7 @@ def test_other_models_are_left_as_they_are(source: Source, tmp_path: Path) -> No
 
 
 def test_the_commands_learn_once_and_answer(source: Source, tmp_path: Path) -> None:
-    """The first index learns, the second finds nothing to do, locate needs the file only; nine photos are one line."""
+    """The first index learns, the second need not be told the model, locate needs the file only; nine are one line."""
     rows = [f"{source.file(photo).relative_to(source.root)},{photo.place},{photo.split}" for photo in source.photos]
     for name, some in (("all", rows), ("few", rows[:9])):
         (source.root / f"{name}.csv").write_text("\n".join(["path,place,split", *some]), encoding="utf-8")
@@ -570,7 +570,7 @@ def test_the_commands_learn_once_and_answer(source: Source, tmp_path: Path) -> N
 
     gallery, options = tmp_path / "g", ("--model", "vlad", "--no-cache", "--json")
     first = run("index", source.root / "all.csv", "--gallery", gallery, *options)
-    again = run("index", source.root / "all.csv", "--gallery", gallery, *options)
+    again = run("index", source.root / "all.csv", "--gallery", gallery, "--json")
     located = run("locate", source.root / "p1" / "3.png", "--gallery", gallery, "--tau", 0.02, "--json")
     few = run("index", source.root / "few.csv", "--gallery", tmp_path / "h", *options)
 

@@ -13,20 +13,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from placewise.files import write_atomically
+from placewise.errors import OptionError
+from placewise.files import check_output, write_atomically
 from placewise.measuring import METRICS, Bench, Row, Way
-from placewise.presets import PRESETS
+from placewise.presets import DEFAULT_PRESET, PRESETS
 from placewise.scoring.comparing import Compared, compare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from placewise.core import Source
-    from placewise.measuring import Load
+    from placewise.embed import Failure
+    from placewise.measuring import Caching, Load
+    from placewise.rank import Stack
     from placewise.scoring.scores import Scores
 
 Gains = Mapping[str, tuple[float, float]]
 """Metric → the 95 % interval of its difference."""
+
+LEAST_PLACES = 6
+"""Of fewer, all differ in one direction by luck more often than 1 time in 20, and no interval can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class Ablation:
         rows: the table's.
         recommended: the name of a preset.
         because: why, in one line.
+        failures: photos that could not be read, and were left out.
     """
 
     gallery: int
@@ -48,12 +55,14 @@ class Ablation:
     rows: tuple[Row, ...]
     recommended: str
     because: str
+    failures: tuple[Failure, ...] = ()
 
 
 def ablate_source(
     source: Source,
     load: Load,
     *,
+    caching: Caching | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Ablation:
     """Measure every step of the most thorough preset on a labelled set.
@@ -61,21 +70,25 @@ def ablate_source(
     Args:
         source: a gallery and queries with places.
         load: gives the model that sees photos in a way.
+        caching: opens the cache of a model's embeddings of earlier runs, or None; without it none is used.
         on_progress: called with (stage, done, in all).
 
     Raises:
-        EvaluationError: if a photo cannot be read, or no query is of a place that the gallery holds.
+        EvaluationError: if a row cannot be used, no query is of a place that the gallery holds, or photos that cannot
+            be read change what is right.
     """
-    ways, table = _ways(), _Table(Bench(source, load, on_progress))
+    bench = Bench(source, load, on_progress, caching)
+    ways, table = _ways(), _Table(bench)
     for number, way in enumerate(ways):
         table.add(way)
         if on_progress:
             on_progress("rankings", number + 1, len(ways))
     fast, *others = (row for row in table.rows if row.kind == "preset")
-    others, recommended, because = _recommended(fast, others, table.gains)
+    others, recommended, because = _recommended(fast, others, table.gains, bench.places)
     rows = (fast, *(row for row in table.rows if row.kind != "preset"), *others)
     counts = table.scored[fast.name].counts
-    return Ablation(counts["gallery"], counts["evaluated"], counts["open_set"], rows, recommended, because)
+    of = counts["gallery"], counts["evaluated"], counts["open_set"]
+    return Ablation(*of, rows, recommended, because, bench.failures)
 
 
 def _ways() -> list[Way]:
@@ -107,6 +120,7 @@ class _Table:
         if bench.embedder(fast.look).card.fingerprint == bench.embedder(full.look).card.fingerprint:
             self._left_out["look"] = "the model sees photos in one way only"
         self._stand_ins: dict[str, str] = {}
+        self._same: dict[tuple[str, Stack], tuple[Scores, Row]] = {}
         self.scored: dict[str, Scores] = {}
         self.rows: list[Row] = []
 
@@ -118,9 +132,26 @@ class _Table:
             self._stand_ins[way.name] = way.against
             row = self._bench.row(way, left_out=reason)
         else:
-            self.scored[way.name], row = self._bench.run(way)
+            self.scored[way.name], row = self._measured(way)
         gains = self.gains(way.against, way.name) if way.against and not reason else {}
         self.rows.append(dataclasses.replace(row, gains=gains))
+
+    def _measured(self, way: Way) -> tuple[Scores, Row]:
+        """What a way scores; of ways that come to the same, as a preset and its last step, measured once."""
+        taken = self._bench.usable(way.look, way.stack)
+        key = self._bench.embedder(way.look).card.fingerprint, taken.stack
+        if key not in self._same:
+            self._same[key] = self._bench.run(way)
+        scores, row = self._same[key]
+        others = tuple(note for note in row.notes if not note.startswith("step "))
+        return scores, dataclasses.replace(
+            row,
+            name=way.name,
+            kind=way.kind,
+            ranking=str(way.stack),
+            against=way.against,
+            notes=(*taken.notes, *others),
+        )
 
     def gains(self, first: str, second: str) -> Gains:
         """How the second of two rows differs from the first."""
@@ -128,22 +159,31 @@ class _Table:
         return {one.metric: (one.interval.low, one.interval.high) for one in found.differences if one.metric in METRICS}
 
 
-def _recommended(fast: Row, others: Sequence[Row], gains: Callable[[str, str], Gains]) -> tuple[list[Row], str, str]:
+def _recommended(
+    fast: Row, others: Sequence[Row], gains: Callable[[str, str], Gains], places: tuple[int, int]
+) -> tuple[list[Row], str, str]:
     """The other presets' rows, each compared with the one chosen before it, which one is chosen, and why.
 
     A dearer preset is chosen where something is better beyond chance, its interval above zero, and nothing is worse.
+    ``places`` are those of known and of open-set queries: where there are too few, nothing tells.
     """
+    known, strangers = places
+    telling = [name for name in METRICS if (min(places) if name == "auroc" else known) >= LEAST_PLACES]
     chosen, rows, reasons = fast, [], []
     for other in others:
         row = dataclasses.replace(other, against=chosen.name, gains=gains(chosen.name, other.name))
-        better = [METRICS[name] for name in METRICS if row.gains.get(name, (0, 0))[0] > 0]
-        worse = [METRICS[name] for name in METRICS if row.gains.get(name, (0, 0))[1] < 0]
+        better = [METRICS[name] for name in telling if row.gains.get(name, (0, 0))[0] > 0]
+        worse = [METRICS[name] for name in telling if row.gains.get(name, (0, 0))[1] < 0]
         why = _compared(row, better, worse)
         if better and not worse:
             why += f", and worse in nothing, at {row.ms_per_query / chosen.ms_per_query:.1f} times the time a query"
             chosen = row
         rows.append(row)
         reasons.append(why)
+    if not telling:
+        return rows, DEFAULT_PRESET, f"the default, since {known} places tell too little; {LEAST_PLACES} are needed"
+    if strangers and "auroc" not in telling:
+        reasons.append(f"AUROC is not weighed, since {min(places)} places tell too little; {LEAST_PLACES} are needed")
     return rows, chosen.name, "; ".join(reasons)
 
 
@@ -174,11 +214,29 @@ def ablation_json(ablation: Ablation) -> dict[str, object]:
         for row in ablation.rows
     ]
     counts = {"gallery": ablation.gallery, "queries": ablation.queries, "open_set_queries": ablation.open_set}
-    return {**counts, "rows": rows, "recommended": ablation.recommended, "because": ablation.because}
+    failures = [{"path": str(one.photo.path), "reason": one.reason} for one in ablation.failures]
+    said = {"recommended": ablation.recommended, "because": ablation.because}
+    return {**counts, "failures": failures, "rows": rows, **said}
 
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def check_table(path: Path) -> None:
+    """Refuse a file that the table must not replace, before anything is measured.
+
+    Raises:
+        OptionError: if it does not end in .json, cannot be written, or is something else than such a table.
+    """
+    check_output(path, ".json")
+    try:
+        known = not path.exists() or "recommended" in json.loads(path.read_bytes())
+    except (ValueError, TypeError):
+        known = False
+    if not known or path.suffix.lower() != ".json":
+        message = f"a table must be kept in a new file ending in .json or in an earlier table, got {path}; name another"
+        raise OptionError(message)
 
 
 def save_ablation(ablation: Ablation, path: Path) -> None:

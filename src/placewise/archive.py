@@ -22,7 +22,7 @@ from placewise.gallery_file import GalleryFile, begun_card, check_embeddings
 from placewise.gallery_ranking import read_stack
 from placewise.gallery_schema import Ranking, card_from_json, card_to_json
 from placewise.openset import calibration_from_json, calibration_to_json
-from placewise.rank import NO_STACK, Verify, stack_from_json
+from placewise.rank import Verify, stack_from_json
 
 if TYPE_CHECKING:
     from placewise.core import Embeddings, ModelCard
@@ -167,11 +167,12 @@ def _ranking(arrays: dict[str, NDArray[Any]], path: Path) -> Ranking:
         message = f"{path} must hold the name of a preset in preset, got {preset!r}; export it again"
         raise GalleryError(message)
     try:
-        stack = stack_from_json(text) if text else NO_STACK
+        if text:
+            stack_from_json(text)
     except OptionError as error:
         message = f"{path} must hold a ranking that can be read, got: {error}"
         raise GalleryError(message) from error
-    return Ranking(text or None, preset, verifies=stack.step(Verify) is not None)
+    return Ranking(text or None, preset)
 
 
 def _calibration(arrays: dict[str, NDArray[Any]], path: Path) -> Calibration | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
+
+_AT_HAND = 1024
+"""Photos whose local features are kept decoded, 100 KB each."""
 
 LEAST_COHORT = 2
 """With fewer photos of other places there is no contrast."""
@@ -135,13 +139,18 @@ def _examiner(gallery: GalleryFile, stack: Stack, table: PhotoTable) -> Examiner
     return Examiner(_stored_features(gallery, table.ids), step, islands=islands_of(stack, table))
 
 
-def _stored_features(gallery: GalleryFile, ids: NDArray[np.int64]) -> list[Features | None]:
-    """The local features that a gallery keeps of its photos; a promise is not made on damaged ones."""
+def _stored_features(gallery: GalleryFile, ids: NDArray[np.int64]) -> Callable[[int], Features | None]:
+    """The local features that a gallery keeps of a photo, by its row; a promise is not made on damaged ones."""
     kept = KeptFeatures(gallery)
-    found = [kept.usable(number) for number in ids.tolist()]
-    if kept.damage:
-        raise FeaturesDamagedError(kept.damage)
-    return found
+
+    @lru_cache(_AT_HAND)
+    def of(row: int) -> Features | None:
+        found = kept.usable(int(ids[row]))
+        if kept.damage:
+            raise FeaturesDamagedError(kept.damage)
+        return found
+
+    return of
 
 
 def _verifier(
@@ -152,7 +161,7 @@ def _verifier(
     if step is None:
         return None
     there, queries = _stored_features(gallery, ids), features_of_all(source, asked)
-    return lambda found: check_all(found, queries, step, there.__getitem__, [{} for _ in queries])
+    return lambda found: check_all(found, queries, step, there, [{} for _ in queries])
 
 
 def calibrate_labelled(
@@ -285,5 +294,7 @@ def staleness(gallery: GalleryFile, calibration: Calibration, stack: Stack | Non
         return ""
     else:
         changes = gallery.changes_since(calibration.revision)
-        what = f"embeddings added or removed: {changes}" if changes else "its labels or photos are others"
+        what = (
+            f"embeddings added or removed: {changes}" if changes else "its labels, photos or local features are others"
+        )
     return f"the gallery has changed since it was calibrated: {what}; {how_again(calibration)}"

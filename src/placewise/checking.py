@@ -25,6 +25,7 @@ from placewise.verify import CHANCE, verify
 if TYPE_CHECKING:
     from placewise.core import Neighbors, Photo, Source
     from placewise.rank import Islands, Verify
+    from placewise.verify import Verification
 
 NOT_VERIFIED = -1
 """The inliers of a hit that was not verified."""
@@ -92,6 +93,11 @@ def features_of_all(
     return found
 
 
+def compare(query: Features, there: Features, step: Verify | None) -> Verification:
+    """What geometry says of a query and a hit of which so many are verified, or, without a step, of a pair alone."""
+    return verify(query, there, chance=CHANCE / (step.hits if step else 1))
+
+
 def check(
     query: Features | None,
     hits: NDArray[np.int64],
@@ -115,7 +121,7 @@ def check(
     for hit in hits[: step.hits].tolist() if query is not None else ():
         there = None if hit in known else features_by(hit)
         if query is not None and there is not None:
-            one = verify(query, there, chance=CHANCE / step.hits)
+            one = compare(query, there, step)
             known[hit] = Found(one.accepted, one.significance, one.inlier_count)
     found = [known.get(hit) for hit in hits[: step.hits].tolist()]
     rest = len(hits) - len(found)
@@ -172,14 +178,14 @@ class Examiner:
 
     def __init__(
         self,
-        found: Sequence[Features | None],
+        features_by: Callable[[int], Features | None],
         step: Verify,
         *,
         islands: Islands | None = None,
         known: dict[int, Checks] | None = None,
     ) -> None:
-        """``found`` are the features of the gallery's N photos, by row; ``known`` is what was verified before."""
-        self._found, self._step, self._islands = found, step, islands
+        """``features_by`` gives those of a photo of the gallery by its row; ``known`` is what was verified before."""
+        self._features_by, self._step, self._islands = features_by, step, islands
         self._known = {} if known is None else known
 
     @property
@@ -193,5 +199,5 @@ class Examiner:
         """The order of the hits of a photo that asks, and what geometry says of each, in that order."""
         known = self._known.setdefault(row, {})
         support = self._islands.support(hits, similarities, self._step.hits) if self._islands else None
-        checked = check(self._found[row], hits, self._step, self._found.__getitem__, known=known, support=support)
+        checked = check(self._features_by(row), hits, self._step, self._features_by, known=known, support=support)
         return checked.order, checked.geometry

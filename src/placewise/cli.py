@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from placewise.embed import Failure
     from placewise.evaluation import Evaluation
     from placewise.gallery_file import Storage
-    from placewise.models import Look
+    from placewise.models import Decode, Device, Look, Precision
     from placewise.openset import Aim
     from placewise.search.sidecar import SearcherKind
 
@@ -90,7 +90,7 @@ _confidence = click.option(
     type=click.Choice(["auto", "similarity"]),
     default="auto",
     show_default=True,
-    help="auto: a probability, learned from more evidence where that is better; similarity: the best similarity alone.",
+    help="auto: a probability, from more evidence where that is better; similarity: that of the first hit alone.",
 )
 
 
@@ -133,33 +133,48 @@ def _look_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_look
 
 
-def _model_options(command: Callable[..., None]) -> Callable[..., None]:
-    command = _look_options(command)
+def _cache_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--no-cache", is_flag=True, help="Neither use nor keep embeddings of earlier runs."),
         click.option(
             "--cache", "cache_path", type=click.Path(path_type=Path), help="The embedding cache to use; default: yours."
         ),
-        click.option(
-            "--decode",
-            type=click.Choice(["fast", "full"]),
-            default="fast",
-            show_default=True,
-            help="fast decodes large JPEGs at a reduced scale.",
-        ),
-        click.option(
-            "--precision",
-            type=click.Choice(["auto", "float32", "int8"]),
-            default="auto",
-            show_default=True,
-            help="auto: bfloat16 where the processor has it; int8: what 'placewise models quantise' made.",
-        ),
-        _device,
-        _weights,
-        click.option("--model", default="efficientnet-lite0", show_default=True, help=_MODEL_HELP),
     ):
         command = option(command)
     return command
+
+
+def _model_options(*, of_gallery: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options that choose a model; with ``of_gallery`` what is not said, None, is as a gallery was begun."""
+
+    def default(value: str) -> dict[str, Any]:
+        if of_gallery:
+            return {"default": None, "show_default": f"as the gallery was begun, a new one: {value}"}
+        return {"default": value, "show_default": True}
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        command = _cache_options(_look_options(command))
+        for option in (
+            click.option(
+                "--decode",
+                type=click.Choice(["fast", "full"]),
+                help="fast decodes large JPEGs at a reduced scale.",
+                **default("fast"),
+            ),
+            click.option(
+                "--precision",
+                type=click.Choice(["auto", "float32", "int8"]),
+                help="auto: bfloat16 where the processor has it; int8: what 'placewise models quantise' made.",
+                **default("auto"),
+            ),
+            _device,
+            _weights,
+            click.option("--model", help=_MODEL_HELP, **default("efficientnet-lite0")),
+        ):
+            command = option(command)
+        return command
+
+    return with_options
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -283,7 +298,7 @@ def split(
 @app.command()
 @_source
 @_gallery
-@_model_options
+@_model_options(of_gallery=True)
 @_preset
 @click.option(
     "--storage",
@@ -311,11 +326,11 @@ def index(
     source: Path,
     columns: str,
     gallery_path: Path,
-    model: str,
+    model: str | None,
     weights: Path | None,
-    precision: str,
-    decode: str,
-    device: str,
+    precision: Precision | None,
+    decode: Decode | None,
+    device: Device,
     look: Look,
     cache_path: Path | None,
     no_cache: bool,
@@ -339,17 +354,23 @@ def index(
     Example: placewise index photos/manifest.csv --gallery city.gallery
     """
     from placewise import show
-    from placewise.fitting import fit_model, fitted_as
+    from placewise.fitting import fit_model, model_for
     from placewise.gallery import Gallery
     from placewise.gallery_file import begun_card
-    from placewise.models import look_of
-    from placewise.presets import DEFAULT_PRESET, find_preset, look_for
+    from placewise.presets import DEFAULT_PRESET
 
     rows = _read(source, columns)
-    kept = begun_card(gallery_path)
-    wanted = look_of(kept) if kept and not preset else find_preset(preset or DEFAULT_PRESET).look
-    seen = look_for(model, wanted, look, precision)
-    embedder = fitted_as(_load(model, weights, precision, decode, device, seen), gallery_path)
+    begun = begun_card(gallery_path) is not None
+    embedder = model_for(
+        gallery_path,
+        model,
+        preset=preset,
+        look=look,
+        weights=weights,
+        precision=precision,
+        decode=decode,
+        device=device,
+    )
     with _progress() as progress:
         embedder = fit_model(embedder, rows, on_progress=progress.stage("learning"))
     with (
@@ -357,7 +378,7 @@ def index(
         Gallery.open_for(
             gallery_path,
             embedder,
-            preset=preset or (None if kept else DEFAULT_PRESET),
+            preset=preset or (None if begun else DEFAULT_PRESET),
             storage=storage,
             thumbnails=thumbnails,
             features=features,
@@ -512,7 +533,7 @@ _intervals = click.option(
 @_rate
 @_confidence
 @_intervals
-@_model_options
+@_model_options()
 @_preset
 @click.option("--models", "names", default="", metavar="NAME,…", help="Compare these models on the same photos.")
 @click.option(
@@ -644,8 +665,19 @@ def evaluate(
 @click.option(
     "--out", default="ablation.json", show_default=True, type=click.Path(path_type=Path), help="Keep the table here."
 )
+@_cache_options
 @_json
-def ablate(source: Path, columns: str, model: str, weights: Path | None, device: str, out: Path, as_json: bool) -> None:
+def ablate(
+    source: Path,
+    columns: str,
+    model: str,
+    weights: Path | None,
+    device: str,
+    out: Path,
+    cache_path: Path | None,
+    no_cache: bool,
+    as_json: bool,
+) -> None:
     """Measure what each step of the ranking is worth on a labelled set, and recommend a preset.
 
     Step by step, then with each step left out, then preset by preset: mAP, Recall@1, AUROC, milliseconds a query, bytes
@@ -656,20 +688,23 @@ def ablate(source: Path, columns: str, model: str, weights: Path | None, device:
     Example: placewise ablate photos/manifest.csv
     """
     from placewise import show_scores
-    from placewise.ablation import ablate_source, ablation_json, save_ablation
-    from placewise.files import check_output
+    from placewise.ablation import ablate_source, ablation_json, check_table, save_ablation
     from placewise.presets import usable_look
 
-    check_output(out, ".json")
+    check_table(out)
     rows = _read(source, columns)
     with _progress() as progress:
         found = ablate_source(
             rows,
             lambda look: _load(model, weights, "auto", "fast", device, usable_look(model, look)),
+            caching=lambda embedder: _cache(embedder, cache_path, no_cache=no_cache),
             on_progress=progress.show,
         )
     save_ablation(found, out)
     _print(ablation_json(found) if as_json else f"{rows.shown}\n{show_scores.ablation_text(found)}\nkept in {out}")
+    _complain(found.failures)
+    if found.failures:
+        raise click.exceptions.Exit(_DATA_HAS_ERRORS)
 
 
 @app.command()
@@ -919,6 +954,7 @@ def gallery_import(gallery_path: Path, archive: Path, weights: Path | None, mode
     """
     from placewise.archive import import_npz
     from placewise.gallery_file import GalleryFile
+    from placewise.gallery_ranking import current_ranking
     from placewise.presets import preset_seen
 
     if weights and not model:
@@ -926,9 +962,10 @@ def gallery_import(gallery_path: Path, archive: Path, weights: Path | None, mode
         raise OptionError(message)
     card = _load(model, weights).card if model else None
     count = import_npz(archive, gallery_path, card=card)
+    _print(f"{gallery_path}: {count} photos imported")
     with GalleryFile.open(gallery_path) as opened:
         seen = "" if opened.preset else preset_seen(opened.card)
-    _print(f"{gallery_path}: {count} photos imported")
+        _note(current_ranking(opened).lack)
     if seen:
         _note(f"it ranks by plain similarity; photos are seen as by {seen}: 'placewise index --preset {seen}' ranks so")
 
@@ -979,6 +1016,8 @@ def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> 
     Example: placewise gallery merge city.gallery suburb.gallery
     """
     from placewise.gallery import Gallery
+    from placewise.gallery_file import GalleryFile
+    from placewise.gallery_ranking import current_ranking
 
     with Gallery.open(gallery_path) as opened:
         for other in others:
@@ -987,6 +1026,8 @@ def gallery_merge(gallery_path: Path, others: tuple[Path, ...], prefix: str) -> 
             if merged.ranked_otherwise:
                 _note(f"{other} ranks in another way; {gallery_path} goes on in its own")
         _print(f"{gallery_path} holds {len(opened)} photos")
+    with GalleryFile.open(gallery_path) as file:
+        _note(current_ranking(file).lack)
 
 
 @app.command()

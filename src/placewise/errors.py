@@ -15,7 +15,7 @@
     │   ├── GalleryError       … the gallery
     │   │   ├── ModelMismatchError  … its embeddings are another model's
     │   │   ├── NameTakenError  … it holds another photo under a name
-    │   │   ├── FeaturesMissingError  … it keeps no local features to verify by
+    │   │   ├── FeaturesMissingError  … it holds no local features to verify by
     │   │   └── FeaturesDamagedError  … those that it keeps are not what was written
     │   └── CacheError         … the embedding cache
     ├── CalibrationError       photos from which no threshold can be learned
@@ -88,7 +88,7 @@ class NameTakenError(GalleryError):
 
 
 class FeaturesMissingError(GalleryError):
-    """A gallery keeps no local features to verify by."""
+    """A gallery holds no local features to verify by."""
 
 
 class FeaturesDamagedError(GalleryError):

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from placewise import doctor, metrics
 from placewise.checking import features_of_all
-from placewise.embed import Embedded, Failure, embed_all
-from placewise.errors import EvaluationError, OptionError
+from placewise.embed import Embedded, embed_all
+from placewise.errors import OptionError
 from placewise.evaluation import HITS, Evaluation, QueryResult, results_of, save_answers
 from placewise.files import check_output
 from placewise.fitting import fit_model
@@ -37,6 +37,7 @@ from placewise.scoring.predictions import (
     save_predictions,
 )
 from placewise.scoring.protocols import find_protocol, truth_of
+from placewise.scoring.readable import check_rows, still_whole
 from placewise.scoring.scores import Scores, score
 from placewise.scoring.truth import Protocol, Truth
 
@@ -93,7 +94,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
     """
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     _check_options(protocol, tau, top, predictions, answers)
-    _check_rows(source)
+    check_rows(source)
     wanted = truth_of(protocol, source)
     watch = _Stopwatch()
     examination = doctor.examine(source, on_progress=_stage("validate", on_progress)) if examine else None
@@ -111,7 +112,7 @@ def evaluate_source(  # noqa: PLR0913  # each is an option of its own
         else embed_all(source, wanted.queries, embedder, cache=cache, on_progress=_stage("queries", on_progress))
     )
     watch.lap("embed_queries")
-    truth = _still_whole(protocol, source, wanted, gallery, queries)
+    truth = still_whole(protocol, source, wanted, gallery, queries)
     there = _features(stack, source, gallery.photos, _stage("features", on_progress))
     here = there if wanted.asks_itself else _features(stack, source, queries.photos, _stage("features", on_progress))
     if stack.step(Verify):
@@ -237,41 +238,6 @@ def _similarities(run: _Run) -> tuple[list[float], list[float]]:
     pairs = list(zip(run.results, run.plain.tolist(), strict=True))
     known = [similarity for result, similarity in pairs if result.open_set is False]
     return known, [similarity for result, similarity in pairs if result.open_set]
-
-
-def _check_rows(source: Source) -> None:
-    if source.bad_rows:
-        first = source.bad_rows[0]
-        message = (
-            f"every row must be usable, or the numbers would be of another dataset; got {len(source.bad_rows)} bad "
-            f"(first: {first.detail}); see them all with 'placewise validate'"
-        )
-        raise EvaluationError(message)
-
-
-def _still_whole(protocol: Protocol, source: Source, wanted: Truth, gallery: Embedded, queries: Embedded) -> Truth:
-    """The truth for what could be read; refused where unreadable photos would change what is right for a query."""
-    if not gallery.failures and not queries.failures:
-        return wanted
-    failures = {failure.photo: failure for failure in (*gallery.failures, *queries.failures)}
-    there = {photo.path for photo in gallery.photos}
-    for query, rows in zip(wanted.queries, wanted.positives, strict=True):
-        lost = [wanted.gallery[row] for row in rows.tolist()]
-        if lost and query not in failures and not any(photo.path in there for photo in lost):
-            what = f"gallery photo of {query.place!r}" if protocol.labelled else f"positive of {query.path}"
-            raise _unreadable(what, failures[lost[0]])
-    left = {photo.path for photo in queries.photos}
-    asking = zip(wanted.queries, wanted.evaluated | wanted.open_set, strict=True)
-    if not any(known and photo.path in left for photo, known in asking):
-        raise _unreadable("query with a place" if protocol.labelled else "query", queries.failures[0])
-    if wanted.asks_itself:
-        return truth_of(protocol, source, gallery=gallery.photos, queries=())
-    return truth_of(protocol, source, gallery=gallery.photos, queries=queries.photos)
-
-
-def _unreadable(what: str, failure: Failure) -> EvaluationError:
-    message = f"at least one {what} must be readable, got none ({failure.photo.path}: {failure.reason}); "
-    return EvaluationError(message + "mend the files or drop the rows")
 
 
 def _stage(name: str, on_progress: Progress | None) -> Callable[[int, int], None] | None:

@@ -1,4 +1,4 @@
-"""A model that learns from photos: on those of a source, or as a gallery has it already.
+"""The model of a gallery: as it was begun, or a new one; what learns from photos, fitted on those of a source.
 
 What is learned is learned once. A gallery that grows keeps what it was begun with, for its embeddings are comparable
 with one another only by that.
@@ -7,21 +7,75 @@ with one another only by that.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING
 
 from placewise import images
 from placewise.errors import ImageError
 from placewise.gallery_file import GalleryFile, begun_card
-from placewise.models import check_vocabulary
+from placewise.models import DEFAULT_MODEL, Look, check_vocabulary, load_model, load_model_of
+from placewise.models.cards import VLAD
 from placewise.models.learning import MOST_PHOTOS, Lesson, is_unfitted, learns_alike, vocabulary_of
+from placewise.models.looks import seen_with
+from placewise.presets import DEFAULT_PRESET, find_preset, look_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from placewise.core import Embedder, Photo, Source
+    from placewise.core import Embedder, ModelCard, Photo, Source
+    from placewise.models import Decode, Device, Precision
 
-__all__ = ["fit_model", "fitted_as", "vocabulary_of"]
+__all__ = ["fit_model", "fitted_as", "model_for", "vocabulary_of"]
+
+
+def model_for(  # noqa: PLR0913  # each is a choice that a user makes
+    gallery: Path | str,
+    name: str | None = None,
+    *,
+    preset: str | None = None,
+    look: Look | None = None,
+    weights: Path | str | None = None,
+    precision: Precision | None = None,
+    decode: Decode | None = None,
+    device: Device = "auto",
+) -> Embedder:
+    """The model to index into a gallery with; what is not said is as the gallery was begun.
+
+    What is said otherwise than that is for `Gallery.open_for` to refuse, unless no gallery of this model can have it.
+    A new gallery takes the default model, which must still be fitted where it learns from photos, see `fit_model`.
+
+    Args:
+        gallery: the file.
+        name: of the model, as for `load_model`; where the gallery is there, for a model that has moved.
+        preset: whose look it is to have.
+        look: one that the user names instead.
+        weights: as for `load_model`; where the gallery is there, for weights that have moved.
+        precision: as for `load_model`.
+        decode: likewise.
+        device: likewise.
+
+    Raises:
+        GalleryError: if the file is no gallery, or another model's.
+        ModelError: if the model, its weights or its vocabulary is not there or damaged.
+        OptionError: if an option has a value that does not exist, or that the model cannot have.
+    """
+    look, chosen = look or Look(), find_preset(preset) if preset else None
+    card = begun_card(gallery)
+    if card is None:
+        name, precision = name or DEFAULT_MODEL, precision or "auto"
+        seen = look_for(name, (chosen or find_preset(DEFAULT_PRESET)).look, look, precision)
+        return load_model(name, look=seen, weights=weights, precision=precision, decode=decode or "fast", device=device)
+    with GalleryFile.open(gallery) as opened:
+        vocabulary = opened.vocabulary
+    card = _as_said(seen_with(card, chosen.look) if chosen else card, precision, decode)
+    return load_model_of(card, name=name or "", look=look, weights=weights, device=device, vocabulary=vocabulary)
+
+
+def _as_said(card: ModelCard, precision: Precision | None, decode: Decode | None) -> ModelCard:
+    """A card, and those of its parts, with what a user says of precision and decoding."""
+    parts = tuple(_as_said(part, None if part.architecture == VLAD else precision, decode) for part in card.parts)
+    return dataclasses.replace(card, precision=precision or card.precision, decode=decode or card.decode, parts=parts)
 
 
 def fit_model(

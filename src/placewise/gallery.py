@@ -281,10 +281,10 @@ class Gallery:
     def notes(self) -> tuple[str, ...]:
         """Which steps of its ranking are left out, as many and such photos as it holds, and why, a line each.
 
-        Likewise which hits could not be verified up to now; see `Locator.damage`.
+        Likewise what could not be verified up to now; see `Locator.unverified`.
         """
-        damage = self._locator.damage if self._locator else ""
-        return (*current_ranking(self._file).notes, *filter(None, [damage]))
+        unverified = self._locator.unverified if self._locator else ()
+        return tuple(dict.fromkeys((*current_ranking(self._file).notes, *unverified)))
 
     @property
     def caution(self) -> str:

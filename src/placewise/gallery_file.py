@@ -141,7 +141,7 @@ class GalleryFile:
         Raises:
             GalleryError: if it cannot be opened or made.
             ModelMismatchError: if it holds another model's embeddings; the file is left as it was.
-            OptionError: if the storage is neither.
+            OptionError: if the storage is neither, or the ranking none.
         """
         if storage not in {None, *_DTYPES}:
             message = f"storage must be float32 or float16, got {storage!r}"
@@ -168,6 +168,9 @@ class GalleryFile:
 
         Local features that only the ranking before wanted are kept no more. Another ranking than before is a new
         revision, since similarities are others.
+
+        Raises:
+            OptionError: if the ranking is none.
         """
         wanted = setting_rows(thumbnails, features, ranking, asked=self._setting("features") == "yes")
         changed = {key: value for key, value in wanted.items() if self._setting(key) != value}
@@ -236,7 +239,7 @@ class GalleryFile:
         else:
             message = (
                 f"gallery {self.path} must be used with the model it was made with, {_described(self.card)}, "
-                f"got {_described(card)}; use that model and its weights, or index into another file"
+                f"got {_described(card)}; leave model and weights out to go on with its own, or index into another file"
             )
         raise ModelMismatchError(message)
 
@@ -274,7 +277,10 @@ class GalleryFile:
 
     @property
     def revision(self) -> str:
-        """A text that differs after every change of a label or an embedding, also between copies that went apart."""
+        """A text that differs after every change of what hits are ranked by, also between copies that went apart.
+
+        That is a label, an embedding, the ranking and, where it verifies, whether a photo has local features.
+        """
         rows = self.store.execute("SELECT token FROM revisions ORDER BY number DESC LIMIT 1")
         return str(rows[0][0]) if rows else ""
 
@@ -291,7 +297,7 @@ class GalleryFile:
         return int(rows[0][0] or 0) if rows else None
 
     def is_reread_since(self, revision: str) -> bool:
-        """Whether photos have other labels, or are ranked in another way, than at this revision."""
+        """Whether photos have other labels, or are ranked in another way or by more features, than at this revision."""
         rows = self.store.execute(
             "SELECT count(*) FROM revisions AS earlier JOIN revisions AS later ON later.number > earlier.number "
             "WHERE earlier.token = ? AND later.changed = 0",
@@ -433,6 +439,13 @@ class GalleryFile:
         ((found,),) = self.store.execute("SELECT EXISTS (SELECT 1 FROM features WHERE kind = ?)", (FEATURES,))
         return bool(found)
 
+    @property
+    def lacking_features(self) -> int:
+        """How many photos have no local features of the present kind."""
+        counted = "SELECT (SELECT count(*) FROM photos) - (SELECT count(*) FROM features WHERE kind = ?)"
+        ((lacking,),) = self.store.execute(counted, (FEATURES,))
+        return int(lacking)
+
     # ---- writing ----------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -469,6 +482,8 @@ class GalleryFile:
         if len({photo.path for photo in photos}) < len(photos) or len(states) != len(photos):
             message = f"photos must have distinct paths and a file state each, got {len(photos)} and {len(states)}"
             raise GalleryError(message)
+        if not photos:
+            return
         blobs = [row.tobytes() for row in embeddings.astype(self._dtype, copy=False)]
         with self.store.transaction():
             paths = ((str(photo.path),) for photo in photos)
@@ -491,7 +506,7 @@ class GalleryFile:
                 "INSERT INTO thumbnails VALUES (?, ?)",
                 ((number, state.thumbnail) for number, state in enumerate(states, first) if state.thumbnail),
             )
-            self.put_features(
+            self._keep_features(
                 FEATURES, {number: state.features for number, state in enumerate(states, first) if state.features}
             )
             self.new_revision(replaced + len(photos))
@@ -520,7 +535,7 @@ class GalleryFile:
 
         Args:
             paths: N photos of the gallery.
-            states: what was seen of their N files; a thumbnail is added where there is one.
+            states: what was seen of their N files; a thumbnail and local features are added where there are some.
             origin: the source that they come from.
         """
         with self.store.transaction():
@@ -536,10 +551,11 @@ class GalleryFile:
                 "INSERT OR REPLACE INTO thumbnails SELECT id, ? FROM photos WHERE path = ?",
                 ((state.thumbnail, path) for path, state in zip(paths, states, strict=True) if state.thumbnail),
             )
-            self.store.execute_many(
-                "INSERT OR REPLACE INTO features (id, kind, data) SELECT id, ?, ? FROM photos WHERE path = ?",
-                ((FEATURES, state.features, path) for path, state in zip(paths, states, strict=True) if state.features),
+            seen = {path: state.features for path, state in zip(paths, states, strict=True) if state.features}
+            rows = self.store.execute(
+                "SELECT id, path FROM photos WHERE path IN (SELECT value FROM json_each(?))", (json.dumps([*seen]),)
             )
+            self.put_features(FEATURES, {number: seen[path] for number, path in rows})
 
     def matching(
         self, *, paths: Iterable[str] = (), places: Iterable[str] = (), globs: Iterable[str] = ()
@@ -558,21 +574,40 @@ class GalleryFile:
     def remove(self, paths: Iterable[str]) -> int:
         """Remove photos by path, in one transaction, and shrink the file; returns how many were there."""
         with self.store.transaction():
-            removed = self.store.execute_many("DELETE FROM photos WHERE path = ?", ((path,) for path in paths))
-            self.new_revision(removed)
-        self.store.shrink()
+            removed = max(0, self.store.execute_many("DELETE FROM photos WHERE path = ?", ((path,) for path in paths)))
+            if removed:
+                self.new_revision(removed)
+        if removed:
+            self.store.shrink()
         return removed
 
     def put_features(self, kind: str, features: Mapping[int, bytes]) -> None:
-        """Keep local features of one kind beside their photos: id → bytes, replacing earlier ones."""
+        """Keep local features of one kind beside their photos: id → bytes, replacing earlier ones.
+
+        Where hits are verified and a photo had none, that is a new revision, since hits are in another order.
+        """
         with self.store.transaction():
-            self.store.execute_many(
-                "INSERT OR REPLACE INTO features (id, kind, data) VALUES (?, ?, ?)",
-                ((int(number), kind, data) for number, data in features.items()),
-            )
+            if self._keep_features(kind, features) and kind == FEATURES and self._verifies:
+                self.new_revision(0)
+
+    def _keep_features(self, kind: str, features: Mapping[int, bytes]) -> bool:
+        """The same in the transaction of a caller, who makes the revision; returns whether a photo had none."""
+        rows = [(data, int(number), kind) for number, data in features.items()]
+        added = self.store.execute_many("INSERT OR IGNORE INTO features (data, id, kind) VALUES (?, ?, ?)", rows)
+        others = ((*row, row[0]) for row in rows)
+        self.store.execute_many("UPDATE features SET data = ? WHERE id = ? AND kind = ? AND data IS NOT ?", others)
+        return added > 0
+
+    @property
+    def _verifies(self) -> bool:
+        """Whether the ranking verifies; a damaged one, which nobody answers by, does not."""
+        try:
+            return Ranking(self.ranking).verifies
+        except OptionError:
+            return False
 
     def put_ranking(self, stack: str | None, *, preset: str = "") -> None:
-        """Keep how hits are ranked, None for by plain similarity; see `keep`."""
+        """Keep how hits are ranked, a stack as JSON, None for by plain similarity; see `keep`."""
         self.keep(ranking=Ranking(stack, preset))
 
     def put_calibration(self, text: str) -> None:

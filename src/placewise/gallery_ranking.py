@@ -5,11 +5,13 @@ Whatever answers a gallery's queries, examines it or speaks of its ranking asks 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from placewise.errors import GalleryError, OptionError
+from placewise.kept_features import lack_of
 from placewise.presets import PRESETS
-from placewise.rank import NO_STACK, Augment, Expand, Stack, Usable, stack_from_json, usable
+from placewise.rank import NO_STACK, Augment, Expand, Stack, Usable, Verify, stack_from_json, usable
 from placewise.search.sidecar import searches_approximately
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ def _mend(gallery: GalleryFile, preset: str) -> str:
 def ranking_of(gallery: GalleryFile, table: PhotoTable, *, approximate: bool | None = None) -> Usable:
     """How a gallery does rank: which of the steps it takes, and why not the others. Inside `GalleryFile.reading`.
 
+    Of hits that it verifies, photos without local features are counted, too.
+
     Args:
         gallery: the gallery.
         table: its photos.
@@ -72,7 +76,8 @@ def ranking_of(gallery: GalleryFile, table: PhotoTable, *, approximate: bool | N
     if approximate is None:  # asked only where it matters: to say so is to read the index
         mixes = stack.step(Augment) is not None or stack.step(Expand) is not None
         approximate = mixes and searches_approximately(gallery, table.ids)
-    return usable(stack, table, gallery.card.dim, features=gallery.has_features, approximate=approximate)
+    found = usable(stack, table, gallery.card.dim, features=gallery.has_features, approximate=approximate)
+    return replace(found, lack=lack_of(gallery) if found.stack.step(Verify) else "")
 
 
 def current_ranking(gallery: GalleryFile) -> Usable:

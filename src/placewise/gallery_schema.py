@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from placewise.core import InputRule, ModelCard, Views
 from placewise.errors import GalleryError
+from placewise.stack import Verify, stack_from_json
 from placewise.store import Format
 
 _TABLES = """
@@ -74,12 +75,19 @@ class Ranking(NamedTuple):
     Attributes:
         stack: the steps, as JSON; None for by plain similarity.
         preset: the name that they came by; empty where they came by none.
-        verifies: whether photos are to keep local features for them.
     """
 
     stack: str | None = None
     preset: str = ""
-    verifies: bool = False
+
+    @property
+    def verifies(self) -> bool:
+        """Whether geometry is verified, so that photos are to keep local features.
+
+        Raises:
+            OptionError: if the steps are none, or of another version.
+        """
+        return self.stack is not None and stack_from_json(self.stack).step(Verify) is not None
 
 
 def setting_rows(
@@ -89,16 +97,19 @@ def setting_rows(
     *,
     asked: bool = False,
 ) -> dict[str, str | None]:
-    """The rows of ``meta`` that say this, None for those that are to go; ``asked`` for features that are kept."""
+    """The rows of ``meta`` that say this, None for those that are to go; ``asked`` for features that are kept.
+
+    Raises:
+        OptionError: if the ranking is none.
+    """
     rows: dict[str, str | None] = {}
     if thumbnails is not None:
         rows["thumbnails"] = "yes" if thumbnails else None
     if ranking is not None:
-        rows |= {"ranking": ranking.stack, "preset": ranking.preset or None}
+        wanted = "preset" if ranking.verifies else None
+        rows |= {"ranking": ranking.stack, "preset": ranking.preset or None, **({} if asked else {"features": wanted})}
     if features is not None:
         rows["features"] = "yes" if features else None
-    elif ranking is not None and not asked:
-        rows["features"] = "preset" if ranking.verifies else None
     return rows
 
 

@@ -158,7 +158,8 @@ def merge(gallery: GalleryFile, other: GalleryFile, *, prefix: str = "") -> Merg
         for statement, values in _statements(offset, before):
             store.execute(statement, values)
         ((added,),) = store.execute("SELECT count(*) FROM photos WHERE id > ?", (offset,))
-        gallery.new_revision(added)
+        if added:
+            gallery.new_revision(added)
         ((total,),) = store.execute("SELECT count(*) FROM other.photos")
     return Merged(added, total - added, ranked_otherwise=read_stack(gallery) != read_stack(other))
 

@@ -104,9 +104,8 @@ class MemoryGallery:
             CalibrationError: if it cannot.
         """
         told = SelfTaught(self.stack, self.embeddings, self.places.codes, self.places.codes)
-        step = self.stack.step(Verify)
-        known = self.verified.exam
-        examiner = Examiner(self.verified.gallery, step, islands=self.islands, known=known) if step else None
+        step, there, known = self.stack.step(Verify), self.verified.gallery, self.verified.exam
+        examiner = Examiner(there.__getitem__, step, islands=self.islands, known=known) if step else None
         exam = self_exam(self.embeddings, self.places, told=told, check=examiner, seed=aim.seed, most=most)
         calibration = calibrate(exam, names=self.places.names, ids=np.arange(len(self.embeddings)), aim=aim)
         cohort = np.array(calibration.cohort, dtype=np.int64)

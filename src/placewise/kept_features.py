@@ -1,7 +1,8 @@
 """The local features that a gallery keeps: what is damaged is named, with what mends it, and never compared.
 
 The law of this module: bytes are whole or damaged, and nothing between. Whoever cannot do without those of a photo gets
-an error; whoever can, nothing, and `KeptFeatures.damage` says of whom. Photos of which none are kept are no damage.
+an error; whoever can, nothing, and `KeptFeatures.damage` says of whom. Photos of which none are kept are no damage:
+`lack_of` counts them.
 """
 
 from __future__ import annotations
@@ -87,6 +88,20 @@ def are_whole(gallery: GalleryFile, path: str) -> bool:
         "SELECT CAST(data AS BLOB) FROM features JOIN photos USING (id) WHERE path = ? AND kind = ?", (path, KIND)
     )
     return bool(rows) and is_whole(rows[0][0])
+
+
+def lack_of(gallery: GalleryFile) -> str:
+    """How many photos have no local features and cannot be verified, and what mends that; empty if all have some."""
+    with gallery.reading():
+        lacking, photos = gallery.lacking_features, len(gallery)
+    if not lacking:
+        return ""
+    return f"{lacking} of {photos} photos have no local features and are not verified; {extracting(gallery)}"
+
+
+def extracting(gallery: GalleryFile) -> str:
+    """What to type for photos without local features."""
+    return f"'placewise index SOURCE --gallery {gallery.path} --features' extracts them"
 
 
 def damage_of(gallery: GalleryFile, names: Sequence[str]) -> str:

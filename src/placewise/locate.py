@@ -10,20 +10,19 @@ import numpy as np
 
 from placewise import images, rank
 from placewise.calibrating import deciding, rule_for, staleness
-from placewise.checking import CheckedHits, check_all, features_of
+from placewise.checking import CheckedHits, check_all, compare, features_of
 from placewise.core import FileState, Neighbors, Photo, Source
 from placewise.embed import Seen, embed_photos
 from placewise.errors import FeaturesMissingError, ImageError, OptionError
 from placewise.features import Features
 from placewise.gallery_file import are_unit_rows
 from placewise.gallery_ranking import ranking_of, steps_text
-from placewise.kept_features import KeptFeatures
+from placewise.kept_features import KeptFeatures, extracting, lack_of
 from placewise.openset import CalibratedRule
 from placewise.rank import Verify, islands_of, open_ranker
 from placewise.search import ExactSearcher
 from placewise.search.sidecar import SearcherKind, open_searcher
 from placewise.turns import Turns
-from placewise.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from placewise.core import Answer, Embedder, Embeddings, Filter, Tau
     from placewise.embed import Failure
     from placewise.gallery_file import GalleryFile
-    from placewise.openset import Rule, Verdict
+    from placewise.openset import Calibration, Rule, Verdict
     from placewise.photo_table import PhotoTable
     from placewise.rank import Asked, Ranker
     from placewise.verify import Verification
@@ -43,7 +42,10 @@ if TYPE_CHECKING:
 class Locator:
     """A gallery ready to be searched, and the model that made it. Threads may share it.
 
-    It answers from the gallery as it was when the locator was made or last refreshed, never from a mixture.
+    An exact search answers from the gallery as it was when the locator was made or last refreshed. What is read only
+    when it is wanted, embeddings and places by an approximate search and the local features of hits, is that of the
+    photos of then which are still there: one that has been removed since is no hit of an approximate search, is not
+    verified, and is missing in the mean of a place that is read later. Nothing that came since has a part in an answer.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Locator:
         gallery.check_model(embedder.card)
         self._tau: Tau = tau
         self._gallery, self._embedder, self._kind = gallery, embedder, searcher
-        self._turns = Turns()
+        self._turns, self._asked = Turns(), False
         self._load()
 
     def _load(self) -> None:
@@ -136,8 +138,13 @@ class Locator:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which steps of the gallery's ranking are left out, and why, and its `damage`, a line each."""
-        return (*self._ranking.notes, *filter(None, [self.damage]))
+        """Which steps of the gallery's ranking are left out, and why, and what is `unverified`, a line each."""
+        return tuple(dict.fromkeys((*self._ranking.notes, *self.unverified)))
+
+    @property
+    def unverified(self) -> tuple[str, ...]:
+        """Why hits could not be verified up to now: photos without local features, if that was asked, and `damage`."""
+        return tuple(filter(None, [lack_of(self._gallery) if self._asked else "", self.damage]))
 
     @property
     def damage(self) -> str:
@@ -149,10 +156,15 @@ class Locator:
         return f"not verified: {damage}" if damage else ""
 
     @property
+    def calibration(self) -> Calibration | None:
+        """The calibration that decides; None where none does, as where the gallery's is of another ranking."""
+        return self._rule.calibration if isinstance(self._rule, CalibratedRule) else None
+
+    @property
     def caution(self) -> str:
         """What to know of the decisions: that the gallery is not calibrated, or has changed since; empty if nothing."""
-        if isinstance(self._rule, CalibratedRule):
-            return staleness(self._gallery, self._rule.calibration, self._ranker.stack)
+        if self.calibration:
+            return staleness(self._gallery, self.calibration, self._ranker.stack)
         if self._tau == "calibrated":
             how = f" for its ranking by {steps_text(self._ranker.stack)}" if self._calibration else ""
             return (
@@ -171,7 +183,7 @@ class Locator:
 
         Raises:
             OptionError: if that is no number of hits.
-            FeaturesMissingError: if the gallery keeps no local features.
+            FeaturesMissingError: if no photo of the gallery has local features.
         """
         return any(self._steps(hits))
 
@@ -185,12 +197,16 @@ class Locator:
         return shown, self._verify if isinstance(self._rule, CalibratedRule) else shown
 
     def _step_of(self, hits: int) -> Verify | None:
-        if hits and not self._gallery.keeps_features:
+        if not hits:
+            return None
+        if len(self._table) and not self._gallery.has_features:
             message = (
-                f"a gallery must keep local features to verify {hits} hits, got none; 'placewise index --features'"
+                f"a gallery must hold local features to verify {hits} hits, got none in {self._gallery.path}; "
+                f"{extracting(self._gallery)}"
             )
             raise FeaturesMissingError(message)
-        return Verify(hits) if hits else None
+        self._asked = True
+        return Verify(hits)
 
     def locate(
         self, photo: Path | str | bytes, *, k: int = 5, among: Filter | None = None, verify: int | None = None
@@ -207,7 +223,7 @@ class Locator:
         Raises:
             ImageError: if it cannot be decoded.
             OptionError: if k is below 1, or the filter names a place or sequence that the gallery does not hold.
-            FeaturesMissingError: if hits are to be verified and the gallery keeps no local features.
+            FeaturesMissingError: if hits are to be verified and no photo of the gallery has local features.
         """
         data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
         embedding = self._embedder.infer([self._embedder.read(data)])
@@ -321,17 +337,25 @@ class Locator:
         """
         return self._kept.of(number)
 
-    def verification(self, photo: Path | str | bytes, path: str) -> Verification | None:
+    def verification(self, photo: Path | str | bytes, path: str, *, verify: int | None = None) -> Verification | None:
         """What geometry says of a query and a gallery photo, with all matched points; None without stored features.
+
+        It is accepted where `locate` with this ``verify`` accepts it as one of the hits that it verifies.
 
         Raises:
             ImageError: if the query cannot be decoded.
             GalleryError: if the gallery holds no photo of this path.
             FeaturesDamagedError: if its features are not what was written.
+            OptionError: if so many hits cannot be verified.
         """
         data = photo if isinstance(photo, bytes) else images.read_bytes(Path(photo))
         there = self.features_of(self._gallery.id_of(path))
-        return None if there is None else verify(features_of(data), there)
+        return None if there is None else self.compare(features_of(data), there, hits=verify)
+
+    def compare(self, query: Features, there: Features, *, hits: int | None = None) -> Verification:
+        """The same of the features of both photos; where no hits are verified, the pair stands alone."""
+        step = self._verify if hits is None else Verify(hits) if hits else None
+        return compare(query, there, step)
 
 
 def _named(ids: NDArray[np.int64], verdict: Verdict) -> int | None:

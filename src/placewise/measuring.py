@@ -7,8 +7,11 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from placewise import images
 from placewise.checking import features_of, features_of_all
@@ -20,16 +23,21 @@ from placewise.photo_table import PhotoTable
 from placewise.rank import Usable, Verify, usable
 from placewise.scoring.predictions import TOP
 from placewise.scoring.protocols import find_protocol, truth_of
+from placewise.scoring.readable import check_rows, still_whole
 from placewise.scoring.scores import score
 
 if TYPE_CHECKING:
+    from placewise.cache import Cache
     from placewise.core import Embedder, Photo, Source
+    from placewise.embed import Failure
     from placewise.features import Features
     from placewise.models import Look
     from placewise.rank import Stack
     from placewise.scoring.scores import Scores
 
     Load = Callable[[Look], Embedder]
+    Caching = Callable[[Embedder], AbstractContextManager[Cache | None]]
+    Progress = Callable[[str, int, int], None]
 
 METRICS: Mapping[str, str] = {"recall@1": "Recall@1", "map": "mAP", "auroc": "AUROC"}
 """What is measured of each way → what to call it."""
@@ -92,8 +100,12 @@ class Way:
 class Bench:
     """A labelled set; its photos are embedded once for each look, features and what is verified are shared by all."""
 
-    def __init__(self, source: Source, load: Load, on_progress: Callable[[str, int, int], None] | None) -> None:
-        self._source, self._load, self._on_progress = source, load, on_progress
+    def __init__(
+        self, source: Source, load: Load, on_progress: Progress | None = None, caching: Caching | None = None
+    ) -> None:
+        """``caching`` opens the cache of a model's embeddings of earlier runs."""
+        check_rows(source)
+        self._source, self._load, self._caching, self._on_progress = source, load, caching or _uncached, on_progress
         self._protocol = find_protocol("place")
         self._truth = truth_of(self._protocol, source)
         if not self._truth.evaluated.any():
@@ -103,20 +115,30 @@ class Bench:
             )
             raise EvaluationError(message)
         self._embedders: dict[Look, Embedder] = {}
-        self._seen: dict[Look, tuple[Embedded, Embedded]] = {}
-        self._cost: dict[Look, float] = {}
+        self._names: dict[Look, str] = {}  # fingerprints, of models that learn those before they have learned
+        self._seen: dict[str, tuple[Embedded, Embedded]] = {}
+        self._cost: dict[str, float] = {}
         self._verified: Verified | None = None
-        self.photos = len(self._truth.gallery)
+        self.failures: tuple[Failure, ...] = ()
 
     def embedder(self, look: Look) -> Embedder:
-        """The model that sees photos so, fitted to the gallery's if it must be."""
+        """The model that sees photos so, fitted to the gallery's if it must be; one for looks that are one to it."""
         if look not in self._embedders:
-            self._embedders[look] = fit_model(self._load(look), self._source, self._truth.gallery)
+            loaded = self._load(look)
+            alike = (one for like, one in self._embedders.items() if self._names[like] == loaded.card.fingerprint)
+            self._names[look] = loaded.card.fingerprint
+            self._embedders[look] = next(alike, None) or fit_model(loaded, self._source, self._truth.gallery)
         return self._embedders[look]
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """How many places known queries are of, and open-set ones."""
+        codes = self._truth.groups.codes
+        return len(np.unique(codes[self._truth.evaluated])), len(np.unique(codes[self._truth.open_set]))
 
     def usable(self, look: Look, stack: Stack) -> Usable:
         """Which of its steps the gallery takes."""
-        table = PhotoTable.of(range(self.photos), self._truth.gallery)
+        table = PhotoTable.of(range(len(self._truth.gallery)), self._truth.gallery)
         return usable(stack, table, self.embedder(look).card.dim)
 
     def row(self, way: Way, *, left_out: str = "") -> Row:
@@ -128,7 +150,7 @@ class Bench:
     def run(self, way: Way) -> tuple[Scores, Row]:
         """Rank and score; the row has no gains yet."""
         embedder = self.embedder(way.look)
-        gallery, queries = self._embedded(way.look, embedder)
+        gallery, queries = self._embedded(embedder)
         step = way.stack.step(Verify)
         verified = self._features() if step else Verified()
         held = MemoryGallery.of(gallery.photos, gallery.embeddings, way.stack, verified=verified)
@@ -140,24 +162,31 @@ class Bench:
         return scores, dataclasses.replace(
             self.row(way),
             metrics={name: float(values.get(name, math.nan)) for name in METRICS},
-            ms_per_query=self._milliseconds(way, embedder, queries),
+            ms_per_query=self._milliseconds(way.stack, embedder, gallery, queries),
             bytes_per_photo=4.0 * held.learned.matrix.shape[1] + (_mean_bytes(verified.gallery) if step else 0),
             notes=(*held.notes, *filter(None, (uncalibrated,))),
         )
 
-    def _embedded(self, look: Look, embedder: Embedder) -> tuple[Embedded, Embedded]:
-        if look not in self._seen:
-            both = [
-                embed_all(self._source, photos, embedder, on_progress=self._stage(name))
-                for name, photos in (("gallery", self._truth.gallery), ("queries", self._truth.queries))
-            ]
-            for part in both:
-                if part.failures:
-                    failure = part.failures[0]
-                    message = f"every photo must be readable, got {failure.photo.path}: {failure.reason}; "
-                    raise EvaluationError(message + "make a clean manifest with 'placewise validate --fix'")
-            self._seen[look] = both[0], both[1]
-        return self._seen[look]
+    def _embedded(self, embedder: Embedder) -> tuple[Embedded, Embedded]:
+        name = embedder.card.fingerprint
+        if name not in self._seen:
+            with self._caching(embedder) as cache:
+                gallery, queries = (
+                    embed_all(self._source, photos, embedder, cache=cache, on_progress=self._stage(stage))
+                    for stage, photos in (("gallery", self._truth.gallery), ("queries", self._truth.queries))
+                )
+            self._drop(gallery, queries)
+            self._seen[name] = gallery, queries
+        return self._seen[name]
+
+    def _drop(self, gallery: Embedded, queries: Embedded) -> None:
+        """Go on without what the first look could not read; all other looks must see the same photos."""
+        failures = (*gallery.failures, *queries.failures)
+        if failures and self._seen:
+            message = f"every look must see every photo, got {failures[0].photo.path}: {failures[0].reason}; "
+            raise EvaluationError(message + "make a clean manifest with 'placewise validate --fix'")
+        self.failures += failures
+        self._truth = still_whole(self._protocol, self._source, self._truth, gallery, queries)
 
     def _features(self) -> Verified:
         if self._verified is None:
@@ -170,22 +199,30 @@ class Bench:
         progress = self._on_progress
         return (lambda done, total: progress(name, done, total)) if progress else None
 
-    def _milliseconds(self, way: Way, embedder: Embedder, queries: Embedded) -> float:
+    def _milliseconds(self, stack: Stack, embedder: Embedder, gallery: Embedded, queries: Embedded) -> float:
         """What one query costs: the photo's part by a few of them, the gallery's by asking with these again."""
-        photos = queries.photos[:_TIMED]
-        if way.look not in self._cost:
-            self._cost[way.look] = _median_ms(lambda photo: embedder.infer([embedder.read(self._bytes(photo))]), photos)
-        cost = self._cost[way.look]
-        gallery, _ = self._seen[way.look]
+        photos, name = queries.photos[:_TIMED], embedder.card.fingerprint
+        if name not in self._cost:
+            self._cost[name] = _median_ms(lambda photo: embedder.infer([embedder.read(self._bytes(photo))]), photos)
+        cost = self._cost[name]
         verified = Verified()
-        if way.stack.step(Verify):
+        if stack.step(Verify):
             cost += _median_ms(lambda photo: features_of(self._bytes(photo)), photos)
             verified = Verified(self._features().gallery, self._features().queries)
-        held = MemoryGallery.of(gallery.photos, gallery.embeddings, way.stack, verified=verified)
-        return cost + _median_ms(lambda row: held.answer_one(queries.embeddings[row], row), range(len(photos)))
+        held = MemoryGallery.of(gallery.photos, gallery.embeddings, stack, verified=verified)
+
+        def ask(row: int) -> None:
+            verified.checks.clear()  # what was verified is remembered, and would cost nothing
+            held.answer_one(queries.embeddings[row], row)
+
+        return cost + _median_ms(ask, range(len(photos)))
 
     def _bytes(self, photo: Photo) -> bytes:
         return images.read_bytes(self._source.file(photo))
+
+
+def _uncached(_: Embedder) -> AbstractContextManager[Cache | None]:
+    return nullcontext()
 
 
 def _median_ms(work: Callable[[Any], object], items: Sequence[Any]) -> float:

@@ -40,8 +40,7 @@ class Preset:
     @property
     def ranking(self) -> Ranking:
         """What a gallery keeps of it."""
-        stack = self.stack.to_json() if self.stack.steps else None
-        return Ranking(stack, self.name, verifies=self.stack.step(Verify) is not None)
+        return Ranking(self.stack.to_json() if self.stack.steps else None, self.name)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(

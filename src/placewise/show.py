@@ -212,14 +212,14 @@ def calibration_text(calibration: Calibration, path: Path) -> str:
 def _confidence_text(calibration: Calibration) -> str:
     compared = ""
     if calibration.won is not None and calibration.oscr is not None and calibration.oscr_similarity is not None:
-        compared = f" (OSCR {calibration.oscr:.3f}, of the best similarity {calibration.oscr_similarity:.3f})"
+        compared = f" (OSCR {calibration.oscr:.3f}, of the similarity alone {calibration.oscr_similarity:.3f})"
     if calibration.learned:
         geometry = calibration.confidence is not None and len(calibration.confidence.weights) == len(EVIDENCE)
         evidence = "similarity, contrast, support and geometry" if geometry else "similarity, contrast and support"
         return f"probability, learned from {evidence}{compared}"
     if calibration.confidence:
-        return "probability, from the best similarity: more evidence was not better here"
-    return "the best similarity"
+        return "probability, from the similarity alone: more evidence was not better here"
+    return "the similarity of the first hit"
 
 
 def demo_text(result: Demo) -> str:

@@ -150,7 +150,7 @@ def _sweep_text(evaluation: Evaluation) -> str:
 def _confidence_of(evaluation: Evaluation) -> str:
     if evaluation.reliability:
         return "probability"
-    return "best similarity" if evaluation.calibration or math.isnan(evaluation.tau) else "plain similarity"
+    return "similarity of the first hit" if evaluation.calibration or math.isnan(evaluation.tau) else "plain similarity"
 
 
 def _calibrated_text(evaluation: Evaluation) -> str:

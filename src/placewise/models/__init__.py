@@ -7,10 +7,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from placewise.errors import ModelError, OptionError, WeightsMissingError
+from placewise.errors import ModelError, ModelMismatchError, OptionError, WeightsMissingError
 from placewise.folders import cache_folder, models_folder
-from placewise.models.cards import DEFAULT_MODEL, MODELS, VLAD, find_card, installed_weights, part_names
-from placewise.models.looks import Look, card_seen_like, card_with_look, look_of
+from placewise.models.cards import DEFAULT_MODEL, JOINED, MODELS, VLAD, find_card, installed_weights, part_names
+from placewise.models.looks import Look, card_seen_like, card_with_look, seen_with
 from placewise.models.weights import card_and_weights, card_of_file, float_graph, is_file_name, made
 
 if TYPE_CHECKING:
@@ -63,12 +63,7 @@ def load_model(  # noqa: PLR0913  # each is a choice that a user makes
         return _vlad(dataclasses.replace(find_card(VLAD), decode=decode), None)
     card, path = card_and_weights(str(name), weights)
     seen = card_with_look(card, look or Look())
-    if precision == "int8" and (seen.input, seen.pooling) != (card.input, card.pooling):
-        message = (
-            f"int8 must be used with the model's own input and pooling, {card.sight}, got {seen.sight}; "
-            f"leave out size, fit and pooling, or use another precision"
-        )
-        raise OptionError(message)
+    _check_int8(card, seen, precision)
     return _loaded(dataclasses.replace(seen, precision=precision, decode=decode), path, device, quantised)
 
 
@@ -81,6 +76,16 @@ def _check_choices(precision: str, decode: str, device: str) -> None:
         if value not in allowed:
             message = f"{option} must be one of {', '.join(allowed)}, got {value!r}"
             raise OptionError(message)
+
+
+def _check_int8(card: ModelCard, seen: ModelCard, precision: str) -> None:
+    """Refuse another look for an 8-bit variant, whose graph is fixed."""
+    if precision == "int8" and (seen.input, seen.pooling) != (card.input, card.pooling):
+        message = (
+            f"int8 must be used with the model's own input and pooling, {card.sight}, got {seen.sight}; "
+            f"leave out size, fit and pooling, or use another precision"
+        )
+        raise OptionError(message)
 
 
 def _loaded(card: ModelCard, path: Path, device: str, quantised: str) -> Embedder:
@@ -106,6 +111,7 @@ def load_model_of(
     card: ModelCard,
     *,
     name: str = "",
+    look: Look | None = None,
     weights: Path | str | None = None,
     device: Device = "auto",
     vocabulary: bytes | None = None,
@@ -115,30 +121,65 @@ def load_model_of(
     Args:
         card: the gallery's.
         name: another name or path of the model, where it has moved.
+        look: another look, for whoever compares it with the gallery's.
         weights: another path of the weights, where they have moved.
         device: as for `load_model`.
         vocabulary: what the model learned from the gallery's photos, as the gallery keeps it; None for other models.
 
     Raises:
+        ModelMismatchError: if the name is another model's.
         ModelError: if the model, or its vocabulary, is not there or damaged.
+        OptionError: if the model cannot look at photos that way.
     """
-    names = part_names(name)
-    if card.parts and (not name or len(names) == len(card.parts)):
-        return _fused_of(card, names if name else [""] * len(card.parts), weights, device, vocabulary)
-    if len(names) > 1:  # whoever holds the card compares fingerprints
-        return load_model(name, weights=weights, device=device)
-    if card.architecture == VLAD and name in {"", VLAD}:
-        _check_vlad(Look(), weights, card.precision, device)
-        _check_choices(card.precision, card.decode, device)
+    names, look = part_names(name), look or Look()
+    if name:
+        _check_named(card, names)
+    _check_choices(card.precision, card.decode, device)
+    if card.parts:
+        _check_fused([part.name for part in card.parts], look, weights, "")
+        card = card if look == Look() else seen_with(card, look)
+        return _fused_of(card, names if name else [""] * len(card.parts), device, vocabulary)
+    if card.architecture == VLAD:
+        _check_vlad(look, weights, card.precision, device)
         own = dataclasses.replace(find_card(VLAD), decode=card.decode)  # the gallery's may be anybody's
         return _vlad(own, check_vocabulary(card, vocabulary))
+    own, path = card_and_weights(name, weights) if name else _card_and_weights_of(card, weights)
+    seen = card_seen_like(own, card) if look == Look() else card_with_look(own, look)
+    _check_int8(own, seen, card.precision)
+    seen = dataclasses.replace(seen, precision=card.precision, decode=card.decode)
+    return _loaded(seen, path, device, card.quantised)
+
+
+def _check_named(card: ModelCard, names: Sequence[str]) -> None:
+    """Refuse names that cannot be those of a gallery's model, before weights are asked for that would not help."""
+    named = [card_of_file(Path(name)) if is_file_name(name) else find_card(name) for name in names]
+    kinds = [sorted((one.architecture, one.dim) for one in cards) for cards in (named, card.parts or (card,))]
+    if kinds[0] != kinds[1]:
+        message = (
+            f"a gallery must be used with the model it was made with, {card.name}, got {JOINED.join(names)}; "
+            f"leave the model out to go on with the gallery's own"
+        )
+        raise ModelMismatchError(message)
+
+
+def _card_and_weights_of(card: ModelCard, weights: Path | str | None) -> tuple[ModelCard, Path]:
+    """What a gallery's card says of itself and of where the file of its weights is."""
     published = MODELS.get(card.name)
-    if not name and not weights and published and card.source != published.source:
-        weights = card.source  # a file that the user named
-    _check_choices(card.precision, card.decode, device)
-    own, path = card_and_weights(name or (card.name if published else card.source), weights)
-    own = dataclasses.replace(card_seen_like(own, card), precision=card.precision, decode=card.decode)
-    return _loaded(own, path, device, card.quantised)
+    if published is None and not is_file_name(card.source):
+        message = (
+            f"the model of a gallery must be one that 'placewise models' lists or an .onnx file, got {card.name}; "
+            f"use the gallery in Python with the embedder that made it"
+        )
+        raise WeightsMissingError(message)
+    if published and not weights and card.source != published.source:  # a file that the user named
+        weights = card.source
+        if not Path(weights).is_file():
+            message = (
+                f"the weights of {card.name} must be where they were, got no such file: {weights}; "
+                f"put them back or name them with --weights"
+            )
+            raise WeightsMissingError(message)
+    return card_and_weights(card.name if published else card.source, weights)
 
 
 def _vlad(card: ModelCard, vocabulary: bytes | None) -> Embedder:
@@ -170,13 +211,10 @@ def _fused(parts: Sequence[Embedder], vocabulary: bytes | None) -> Embedder:
     return FusedEmbedder(parts, vocabulary)
 
 
-def _fused_of(
-    card: ModelCard, names: Sequence[str], weights: Path | str | None, device: Device, vocabulary: bytes | None
-) -> Embedder:
+def _fused_of(card: ModelCard, names: Sequence[str], device: Device, vocabulary: bytes | None) -> Embedder:
     """The model of a gallery that two were fused for, each as it was then."""
     from placewise.models.fused import Fusion
 
-    _check_fused([part.name for part in card.parts], Look(), weights, "")
     learned = Fusion.from_bytes(check_vocabulary(card, vocabulary)).vocabularies
     names = _ordered(names, card.parts)
     if len(card.parts) != len(learned):
@@ -269,6 +307,5 @@ __all__ = [
     "installed_weights",
     "load_model",
     "load_model_of",
-    "look_of",
     "part_names",
 ]

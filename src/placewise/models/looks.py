@@ -6,7 +6,6 @@ import dataclasses
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, product
 from typing import TYPE_CHECKING, Literal, get_args
 
 from placewise.core import Views
@@ -14,8 +13,6 @@ from placewise.errors import OptionError
 from placewise.models.cards import FOREIGN, LEARNED, MODELS, VLAD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from placewise.core import InputRule, ModelCard
 
 Fit = Literal["crop", "whole", "both"]
@@ -116,26 +113,6 @@ def card_seen_like(card: ModelCard, other: ModelCard) -> ModelCard:
         return card_with_look(card, _look_like(card, other))
     except (OptionError, TypeError):  # text where numbers belong
         return card
-
-
-def look_of(card: ModelCard) -> Look:
-    """A look by which a gallery's model sees as it does; one that says nothing where its card's own is enough.
-
-    >>> from placewise.models.cards import find_card
-    >>> seen = card_with_look(find_card("resnet50"), Look(sizes=(320,), fit="whole"))
-    >>> look_of(seen).sizes, look_of(seen).fit, look_of(find_card("resnet50")) == Look()
-    ((320,), 'whole', True)
-    """
-    looks = (look for part in card.parts or (card,) for look in _looks_like(part))
-    return next((look for look in chain([Look()], looks) if seen_with(card, look) == card), Look())
-
-
-def _looks_like(card: ModelCard) -> Iterator[Look]:
-    """Looks that one of two models may have been given: all that its card says, and less of it."""
-    with suppress(OptionError, TypeError):
-        look = _look_like(_published(card), card)
-        for sizes, fit, pooling in product((look.sizes, ()), (look.fit, None), (look.pooling, None)):
-            yield dataclasses.replace(look, sizes=sizes, fit=fit, pooling=pooling)
 
 
 def seen_with(card: ModelCard, look: Look) -> ModelCard:

@@ -1,4 +1,4 @@
-"""What speaks for the best place of an answer: three numbers from the hits and from photos of other places."""
+"""What speaks for the first place of an answer: numbers from the hits and from photos of other places."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def evidence_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The evidence of Q queries, and the column of the hit that names each one's place.
 
-    * similarity: of the best hit that has a place.
+    * similarity: of the first hit that has a place.
     * contrast: how many standard deviations that lies above the mean similarity to the background, photos of other
       places; 0 where fewer than two of these are left. Speaker verification normalises its scores against such a
       cohort (Auckenthaler et al., 2000, T-norm): a query that resembles everything proves nothing by resembling one
       place.
-    * support: the mean similarity of the best two hits of the place; where the hits show only one photo of it, the
+    * support: the mean similarity of the first two hits of the place; where the hits show only one photo of it, the
       last hit stands in for the second, since no other photo of the place can be more similar than that.
     * geometry: what the hit that names the place has of it, where it is verified.
 

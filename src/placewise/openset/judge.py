@@ -1,4 +1,7 @@
-"""Hits → Verdict: the two rules that decide KNOWN or UNKNOWN, and say why."""
+"""Hits → Verdict: the rules that decide KNOWN or UNKNOWN, and say why.
+
+Hits are in the order that the ranking gives them: where geometry is verified, the first need not be the most similar.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ class Rule(Protocol):
 
         Args:
             queries: ``(Q, dim)`` unit rows.
-            similarities: ``(Q, H)`` of the hits, best first.
+            similarities: ``(Q, H)`` of the hits, the first of which answers.
             places: ``(Q, H)`` codes of the hits' places, -1 where a hit has none.
             geometry: ``(Q, H)`` how surely each hit shows the same as the query, where that was verified.
         """
@@ -71,7 +74,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SimilarityRule:
-    """The original design's rule: the best hit's similarity against a fixed tau; None leaves it to the caller.
+    """The original design's rule: the first hit's similarity against a fixed tau; None leaves it to the caller.
 
     A fixed tau is one for cosines of embeddings. What a ranking makes of these lies elsewhere, so that the same tau
     would mean another thing in each gallery: the rule wants the plain ones.
@@ -101,7 +104,7 @@ class SimilarityRule:
         """See `Rule.judge`."""
         if not similarities.shape[1]:
             return (_nothing(self.tau),) * len(queries)
-        return tuple(_by_similarity(float(best), self.tau) for best in similarities[:, 0])
+        return tuple(_by_similarity(float(first), self.tau) for first in similarities[:, 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +163,25 @@ class CalibratedRule:
 
     def _why(self, known: bool, evidence: NDArray[np.float64], parts: NDArray[np.float64]) -> str:  # noqa: FBT001
         similarity, contrast, support, *geometry = evidence.tolist()
-        if not self.calibration.learned:
+        model = self.calibration.confidence
+        if model is None or not self.calibration.learned:
             so = "above" if known else "within"
-            return f"the best similarity, {similarity:.3f}, is {so} what photos of unknown places reach"
+            return f"the similarity of the first hit, {similarity:.3f}, is {so} what photos of unknown places reach"
+        counts = np.array(model.weights) > 0
         facts = (
-            f"best similarity {similarity:.3f}",
+            f"similarity of the first hit {similarity:.3f}",
             f"{contrast:.1f} deviations above other places",
-            f"best two photos of the place {support:.3f} on average",
-            *(f"the geometry is no chance but 1 in 10^{np.expm1(value):.0f}" for value in geometry if value > 0),
+            f"first two hits of the place {support:.3f} on average",
+            *(_chance(value) for value in geometry),
         )
-        if known:
-            return ", ".join(facts)
-        counts = np.array(self.calibration.confidence.weights if self.calibration.confidence else parts) > 0
-        return f"weakest is {_NOUNS[int(np.where(counts, parts, np.inf).argmin())]} ({', '.join(facts)})"
+        said = ", ".join(fact for fact, weighs in zip(facts, counts, strict=True) if weighs)
+        return said if known else f"weakest is {_NOUNS[int(np.where(counts, parts, np.inf).argmin())]} ({said})"
+
+
+def _chance(geometry: float) -> str:
+    if geometry > 0:
+        return f"the geometry is no chance but 1 in 10^{np.expm1(geometry):.0f}"
+    return "the geometry says nothing"
 
 
 _NOUNS = ("the similarity itself", "the contrast to other places", "the support of a second photo", "the geometry")
@@ -182,7 +191,7 @@ _NOUNS = ("the similarity itself", "the contrast to other places", "the support 
 class GeometryRule:
     """Decides nothing, for sets that no label calibrates.
 
-    The confidence is what geometry says of the best hit, times its similarity: both must speak for it.
+    The confidence is what geometry says of the first hit, times its similarity: both must speak for it.
     """
 
     tau: None = None
@@ -204,17 +213,17 @@ class GeometryRule:
             Verdict(
                 None,
                 value * max(0.0, near),
-                f"1 chance in 10^{np.expm1(value):.1f} that the best hit agrees so well, similarity {near:.3f}",
+                f"1 chance in 10^{np.expm1(value):.1f} that the first hit agrees so well, similarity {near:.3f}",
                 0,
             )
             for value, near in zip(geometry[:, 0].tolist(), similarities[:, 0].tolist(), strict=True)
         )
 
 
-def _by_similarity(best: float, tau: float | None) -> Verdict:
+def _by_similarity(first: float, tau: float | None) -> Verdict:
     if tau is None:
-        return Verdict(None, best, f"best similarity {best:.3f}, nothing decided", 0)
-    return Verdict(is_known(best, tau), best, _compared("plain similarity", best, tau), 0)
+        return Verdict(None, first, f"similarity of the first hit {first:.3f}, nothing decided", 0)
+    return Verdict(is_known(first, tau), first, _compared("plain similarity", first, tau), 0)
 
 
 def _nothing(tau: float | None) -> Verdict:

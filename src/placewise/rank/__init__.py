@@ -6,7 +6,8 @@ from placewise.rank.answers import answer, positive_ranks
 from placewise.rank.islands import Islands, islands_of
 from placewise.rank.learned import Learned, SelfTaught, learn
 from placewise.rank.ranker import Asked, Ranker, open_ranker
-from placewise.rank.stack import (
+from placewise.rank.usable import Usable, usable
+from placewise.stack import (
     MOST_VERIFIED,
     NO_STACK,
     STEPS,
@@ -20,7 +21,6 @@ from placewise.rank.stack import (
     Whiten,
     stack_from_json,
 )
-from placewise.rank.usable import Usable, usable
 
 __all__ = [
     "MOST_VERIFIED",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from placewise.rank.stack import Island, Stack
+from placewise.stack import Island, Stack
 
 if TYPE_CHECKING:
     from placewise.photo_table import PhotoTable

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.rank.levels import Augmented, Base, Level, Neighbourhood, Placed, Rows, unit
-from placewise.rank.stack import Augment, Centre, Expand, Place, Stack, Whiten
+from placewise.stack import Augment, Centre, Expand, Place, Stack, Whiten
 
 if TYPE_CHECKING:
     from placewise.core import Embeddings
@@ -26,13 +26,17 @@ SAMPLE = 8192
 """Photos that a mean and directions are learned from; more would change little."""
 
 
+_AXES_AT_A_TIME = 128
+"""So many stay in the processor's cache for one query after the other."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Linear:
     """What is done to every embedding, a query's or the gallery's: a shift and a linear map, at unit length.
 
     Attributes:
         mean: ``(dim,)`` what is taken away; None for nothing.
-        axes: ``(dim, d)``; None for the identity.
+        axes: ``(dim, d)``, each of them contiguous; None for the identity.
     """
 
     mean: NDArray[np.float32] | None = None
@@ -46,10 +50,16 @@ class Linear:
         return unit(moved if self.axes is None else moved @ self.axes)
 
     def ask(self, queries: Embeddings) -> Embeddings:
-        """Likewise, each query by itself: a product of several sums in an order that goes by their number."""
-        if self.axes is None or not len(queries):
+        """Likewise, whoever else asks: a product of several queries sums in an order that goes by their number."""
+        if self.axes is None:
             return self(queries)
-        return np.concatenate([self(query[None]) for query in queries])
+        moved = queries if self.mean is None else queries - self.mean
+        vectors = np.empty((len(queries), self.axes.shape[1]), dtype=np.float32)
+        for start in range(0, vectors.shape[1], _AXES_AT_A_TIME):
+            some = slice(start, start + _AXES_AT_A_TIME)
+            for number, query in enumerate(moved):
+                vectors[number, some] = self.axes.T[some] @ query
+        return unit(vectors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +126,8 @@ class Learned:
 class SelfTaught:
     """What a gallery tells its own photos, each without some of the others; see `placewise.openset.Told`.
 
+    In a gallery of so few photos that one has a say in the mean, that is of those that are not away.
+
     A photo whose whole place is away is a stranger: the mean and the directions are learned without its place, too.
     That is done for a fold of places at a time, since to learn them is to look at all photos, and left out for a place
     of so few of the photos that its part in a mean is nothing.
@@ -136,7 +148,9 @@ class SelfTaught:
     def similarities(self, rows: Rows, away: NDArray[np.bool_], *, strangers: bool) -> NDArray[np.float32]:
         """See `placewise.openset.Told.similarities`."""
         shared = self._shared[rows]
-        if not strangers or shared.all():
+        if not strangers:
+            return self._as_known(rows, away)
+        if shared.all():
             return self._whole.similarities(rows, away)
         similar = np.empty(away.shape, dtype=np.float32)
         similar[shared] = self._whole.similarities(rows[shared], away[shared])
@@ -144,6 +158,20 @@ class SelfTaught:
             mine = np.flatnonzero(~shared & (self._folds[rows] == fold))
             similar[mine] = self._without(fold).similarities(rows[mine], away[mine])
         return similar
+
+    def _as_known(self, rows: Rows, away: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """What a photo is told whose place is there; directions are those of the whole gallery."""
+        linear = self._whole.linear
+        if len(self._embeddings) >= LIGHT or linear.mean is None or linear.axes is not None:
+            return self._whole.similarities(rows, away)
+        told = np.empty(away.shape, dtype=np.float32)
+        for number, gone in enumerate(away):
+            mine = slice(number, number + 1)
+            linear = learn_linear(self._stack, self._embeddings[~gone])
+            told[mine] = learn(self._stack, self._embeddings, self._codes, linear=linear).similarities(
+                rows[mine], away[mine]
+            )
+        return told
 
     def _without(self, fold: int) -> Learned:
         """What is learned where the mean and the directions are of the other folds' photos."""
@@ -218,8 +246,8 @@ def _axes(embeddings: Embeddings, step: Whiten) -> NDArray[np.float32]:
     variances, directions = np.linalg.eigh(rows.T @ rows / len(rows))
     kept = np.argsort(-variances, kind="stable")[: step.dims or len(variances)]
     shrunk = (1 - step.shrinkage) * np.clip(variances, 0, None) + step.shrinkage * variances.mean()
-    axes: NDArray[np.float32] = (directions[:, kept] / np.sqrt(np.maximum(shrunk[kept], 1e-12))).astype(np.float32)
-    return axes
+    axes = directions[:, kept] / np.sqrt(np.maximum(shrunk[kept], 1e-12))
+    return np.asfortranarray(axes, dtype=np.float32)
 
 
 def _best(similar: NDArray[np.float32], count: int, matrix: Embeddings) -> tuple[NDArray[np.float32], Embeddings]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from placewise.core import Embeddings
-    from placewise.rank.stack import Augment
+    from placewise.stack import Augment
 
 Rows = NDArray[np.int64]
 Gone = NDArray[np.bool_]

@@ -10,18 +10,23 @@ from numpy.typing import NDArray
 from placewise.core import Neighbors
 from placewise.rank.learned import expanded, learn, learn_linear, sample_rows
 from placewise.rank.levels import unit
-from placewise.rank.stack import NO_STACK, Place, Stack
 from placewise.search import ExactSearcher
 from placewise.search.exact import score
 from placewise.search.sidecar import follow
+from placewise.stack import NO_STACK, Place, Stack
 
 if TYPE_CHECKING:
     from placewise.core import Embeddings, Searcher
     from placewise.gallery_file import GalleryFile
     from placewise.photo_table import PhotoTable
 
+_NO_CODES: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
 _PROPOSED = 200
-"""Hits by plain similarity that an approximate index proposes, to be ranked by the stack."""
+"""Hits by plain similarity that an approximate index proposes at least, to be ranked by the stack."""
+
+PROPOSED_A_HIT = 4
+"""And so many for each hit that is wanted, since the steps bring up what lies below; see docs/ranking.md."""
 
 
 class Asked(NamedTuple):
@@ -158,8 +163,8 @@ class _Exact:
 class _Proposed:
     """By plain similarity an approximate index proposes; the stack ranks what it proposes.
 
-    The place of a photo is read when one of its photos is first proposed: one mean for each place is kept, and no
-    second copy of the embeddings.
+    A place is read when one of its photos is first proposed: one mean for each place is kept, and no second copy of the
+    embeddings. That mean is of those of its photos that are there then; whoever removes some refreshes the locator.
     """
 
     follows = False
@@ -179,7 +184,7 @@ class _Proposed:
         return Asked(embeddings, self._linear.ask(embeddings))
 
     def search(self, asked: Asked, k: int, *, among: NDArray[np.int64] | None = None) -> Neighbors:
-        proposed = self.searcher.search(asked.plain, max(k, _PROPOSED), among=among).ids
+        proposed = self.searcher.search(asked.plain, max(PROPOSED_A_HIT * k, _PROPOSED), among=among).ids
         answers = [self._ranked(row, query, k) for row, query in zip(proposed, asked.vectors, strict=True)]
         # Photos may vanish while a batch is answered; the rows must be of one length.
         width = min((len(ids) for ids, _ in answers), default=0)
@@ -201,15 +206,15 @@ class _Proposed:
         return _cosines(asked.plain, found.ids, there, vectors)
 
     def vectors(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], Embeddings]:
-        there, plain = self._gallery.vectors(ids)
+        with self._gallery.reading():  # a photo that is there is in the mean of its place
+            there, plain = self._gallery.vectors(ids)
+            codes = self._table.place_codes[self._table.rows_of(there)] if self._share else _NO_CODES
+            means = {code: self._mean(code) for code in np.unique(codes[codes >= 0]).tolist()}
         vectors = self._linear(plain).copy()
-        if self._share:
-            codes = self._table.place_codes[self._table.rows_of(there)]
-            for row, code in enumerate(codes.tolist()):
-                if code >= 0:
-                    vectors[row] = (1 - self._share) * vectors[row] + self._share * self._mean(code)
-            vectors = unit(vectors)
-        return there, vectors
+        for row, code in enumerate(codes.tolist()):
+            if code >= 0:
+                vectors[row] = (1 - self._share) * vectors[row] + self._share * means[code]
+        return there, unit(vectors) if self._share else vectors
 
     def _mean(self, code: int) -> Embeddings:
         if code not in self._means:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from placewise.rank.learned import SAMPLE
-from placewise.rank.stack import Augment, Centre, Expand, Island, Place, Stack, Step, Verify, Whiten
+from placewise.stack import Augment, Centre, Expand, Island, Place, Stack, Step, Verify, Whiten
 
 if TYPE_CHECKING:
     from placewise.photo_table import PhotoTable
@@ -36,15 +36,18 @@ class Usable:
     Attributes:
         stack: the steps that it takes.
         left_out: the name of each other step → why.
+        lack: that a step that it takes passes photos over, and why; empty if none does.
     """
 
     stack: Stack
     left_out: Mapping[str, str] = field(default_factory=dict)
+    lack: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A line for each step that is left out."""
-        return tuple(f"step {name} is left out: {reason}" for name, reason in self.left_out.items())
+        """A line for each step that is left out, and the `lack`."""
+        left_out = (f"step {name} is left out: {reason}" for name, reason in self.left_out.items())
+        return (*left_out, *filter(None, [self.lack]))
 
 
 class _Held(NamedTuple):

@@ -82,6 +82,8 @@ def rank_all(  # noqa: PLR0913  # each is an option of its own
 ) -> tuple[Prediction, ...]:
     """Answer each query by ranking the gallery.
 
+    What is kept of a ranking changes nothing in it: hits are verified before those after ``top`` are left out.
+
     Args:
         gallery: ``(N, dim)`` of the truth's gallery.
         queries: ``(Q, dim)`` of its queries.
@@ -101,6 +103,7 @@ def rank_all(  # noqa: PLR0913  # each is an option of its own
         ranked = list(_rank_block(gallery, queries, truth, numbers, _Wanted(top, rule, codes, verified)))
         if check is not None:
             ranked = [_checked(one, number, check, rule.hits) for one, number in zip(ranked, numbers, strict=True)]
+            ranked = [_cut(one, top, _mattering(truth, number)) for one, number in zip(ranked, numbers, strict=True)]
         if plain is not None and rule.plain:
             ranked = [_replain(one, plain, number) for one, number in zip(ranked, numbers, strict=True)]
         predictions += _judged(ranked, queries[numbers.start : numbers.stop], rule, codes)
@@ -114,6 +117,11 @@ class _Wanted(NamedTuple):
     rule: Rule
     codes: NDArray[np.int64]
     verified: int
+
+    @property
+    def kept(self) -> int:
+        """Hits to keep until they are verified, which may bring any of these to the top."""
+        return max(self.top, self.verified)
 
     @property
     def seen(self) -> int:
@@ -130,11 +138,16 @@ def _rank_block(
     for number, products in zip(numbers, block, strict=True):
         first, last = truth.candidates[number].tolist()
         near, vectors, query = products[first - low : last - low], gallery[first:last], queries[number]
-        matters = np.union1d(truth.positives[number], truth.junk[number])
+        matters = _mattering(truth, number)
         matters = matters[(matters >= first) & (matters < last)] - first
         counts = _counting(truth.junk[number], wanted, first, last)
         one = _ranked(near, vectors, query, matters, wanted, counts)
         yield one._replace(rows=one.rows + first, seen=one.seen + first)
+
+
+def _mattering(truth: Truth, number: int) -> Rows:
+    """The photos of which a query's ranks are wanted, wherever they are."""
+    return np.union1d(truth.positives[number], truth.junk[number])
 
 
 def _counting(junk: Rows, wanted: _Wanted, first: int, last: int) -> NDArray[np.bool_] | None:
@@ -154,7 +167,7 @@ def _ranked(  # what one row of the block is
     wanted: _Wanted,
     counts: NDArray[np.bool_] | None,
 ) -> _Ranked:
-    hits, similarities = first_hits(near, vectors, query, max(wanted.top, wanted.seen))
+    hits, similarities = first_hits(near, vectors, query, max(wanted.kept, wanted.seen))
     seen, seen_similarities = hits, similarities
     if counts is not None:
         keep = counts[hits]
@@ -163,7 +176,7 @@ def _ranked(  # what one row of the block is
             seen, seen_similarities = first_hits(near[rows], vectors, query, wanted.seen, rows)
         else:
             seen, seen_similarities = hits[keep], similarities[keep]
-    hits, similarities = hits[: wanted.top], similarities[: wanted.top]
+    hits, similarities = hits[: wanted.kept], similarities[: wanted.kept]
     below = np.setdiff1d(matters, hits, assume_unique=True)
     ranks, exact = ranks_of(near, vectors, query, below)
     order = np.argsort(ranks)
@@ -194,6 +207,15 @@ def _checked(one: _Ranked, number: int, check: Check, wanted: int) -> _Ranked:
         one.seen_similarities[seen.order][:wanted],
         np.concatenate([hits.inliers, none]),
         seen.geometry[:wanted],
+    )
+
+
+def _cut(one: _Ranked, top: int, matters: Rows) -> _Ranked:
+    """The same with the hits after ``top`` left out but for those that matter."""
+    stays = (one.ranks <= top) | np.isin(one.rows, matters)
+    inliers = None if one.inliers is None else one.inliers[stays]
+    return one._replace(
+        rows=one.rows[stays], ranks=one.ranks[stays], similarities=one.similarities[stays], inliers=inliers
     )
 
 

@@ -16,11 +16,11 @@ from placewise.checking import features_of
 from placewise.entries import Upload, add_photo, entries_of, entry, remove_photo
 from placewise.errors import FeaturesMissingError, GalleryError, ImageError, PlacewiseError
 from placewise.gallery_file import GalleryFile, are_unit_rows
+from placewise.kept_features import extracting
 from placewise.locate import Locator
 from placewise.models import load_model_of
 from placewise.openset import Aim
 from placewise.service import logs
-from placewise.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +103,7 @@ class Desk:
     Attributes:
         file: the gallery, to read from.
         embedder: its model.
+        calibration: what decides; None where no calibration does.
         caution: what to know of its decisions; empty if nothing.
     """
 
@@ -116,7 +117,7 @@ class Desk:
         """
         self.file, self.embedder, self._max_pixels = file, embedder, max_pixels
         self._locator = Locator(file, embedder)
-        self.caution = self._locator.caution
+        self.calibration, self.caution = self._locator.calibration, self._locator.caution
         self._writer: tuple[tuple[str, int], GalleryFile] | None = None
         self._writing, self._refreshing = threading.Lock(), threading.Lock()
         self._opened = _identity(file.path)
@@ -142,7 +143,7 @@ class Desk:
 
         Raises:
             ImageError: if it is none, broken or too large.
-            FeaturesMissingError: if hits are to be verified and the gallery keeps no local features.
+            FeaturesMissingError: if hits are to be verified and no photo of the gallery has local features.
         """
         size = self._size(data)
         verified = question is not None and self._locator.verifies(question.verify)
@@ -167,11 +168,13 @@ class Desk:
             raise ImageError(message, kind="too_large")
         return facts.upright
 
-    def match(self, number: int, data: bytes) -> Match | None:
+    def match(self, number: int, data: bytes, *, hits: int | None = None) -> Match | None:
         """What geometry says of a photo and one of the gallery's, given by its id; None where there is none.
 
+        It is accepted where it is as one of so many ``hits`` that are verified; see `Locator.verification`.
+
         Raises:
-            FeaturesMissingError: if the gallery keeps no local features of it.
+            FeaturesMissingError: if the gallery holds no local features of it.
             FeaturesDamagedError: if they are not what was written.
             ImageError: if the photo is none, broken or too large.
         """
@@ -181,12 +184,13 @@ class Desk:
         there = locator.features_of(number)
         if there is None:
             message = (
-                "the gallery must keep local features of a photo to match it, got none; 'placewise index --features'"
+                f"a gallery must hold local features of a photo to match it, got none of {found.photo.path}; "
+                f"{extracting(self.file)}"
             )
             raise FeaturesMissingError(message)
         self._size(data)
         here = features_of(data)
-        return Match(found, here.size, there.size, verify(here, there))
+        return Match(found, here.size, there.size, locator.compare(here, there, hits=hits))
 
     def upload(self, data: bytes) -> Upload:
         """What the gallery keeps of a photo's bytes; see `entries.Upload.of`."""
@@ -259,7 +263,7 @@ class Desk:
         """
         with self._refreshing:
             changed = self._reopen() if _identity(self.file.path) != self._opened else self._locator.refresh()
-            self.caution = self._locator.caution
+            self.calibration, self.caution = self._locator.calibration, self._locator.caution
         return changed
 
     def _reopen(self) -> bool:

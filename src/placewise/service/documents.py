@@ -150,8 +150,8 @@ class GalleryDocument(BaseModel):
     verified: int = Field(description="Of how many hits geometry is verified unless a request says otherwise.")
     model: ModelDocument
     calibration: dict[str, Any] | None = Field(
-        description="As 'placewise calibrate --json' prints it, and whether the confidence is a probability or the "
-        "best similarity; null without."
+        description="What decides, as 'placewise calibrate --json' prints it, and whether the confidence is a "
+        "probability or the similarity of the first hit; null where no calibration of the present ranking decides."
     )
     caution: str = Field(description="What to know of the decisions; empty if nothing.")
     may: MayDocument
@@ -162,7 +162,9 @@ class MatchDocument(BaseModel):
     """A photo beside one of the gallery, and what they have in common."""
 
     photo: PhotoDocument
-    accepted: bool = Field(description="Whether geometry says that both show the same.")
+    accepted: bool = Field(
+        description="Whether geometry says that both show the same, as surely as it must of a hit of so many."
+    )
     significance: float = Field(description="-log10 of the number of false alarms; higher is surer.", examples=[41.3])
     inliers: int = Field(description="How many matches one geometry explains.", examples=[64])
     kind: str | None = Field(description="similarity, homography or fundamental; null without any.")

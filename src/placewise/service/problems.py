@@ -80,7 +80,6 @@ _KINDS: tuple[tuple[type[PlacewiseError], int, str], ...] = (
     (OptionError, 422, "option"),
     (CalibrationError, 409, "calibration"),
     (NameTakenError, 409, "taken"),
-    (FeaturesMissingError, 409, "features"),
 )
 
 
@@ -91,7 +90,13 @@ def problem_of(error: PlacewiseError) -> Problem:
     for kind_of_error, status, kind in _KINDS:
         if isinstance(error, kind_of_error):
             return Problem(status, kind, str(error))
-    if isinstance(error, FeaturesDamagedError):  # its message names a path of this machine, as that of the next
+    if isinstance(error, FeaturesMissingError):  # its message names a path of this machine, as those of the next
+        message = (
+            "the gallery must hold local features of photos to verify or match them, got none; "
+            "'placewise index SOURCE --gallery FILE --features' extracts them"
+        )
+        return Problem(409, "features", message)
+    if isinstance(error, FeaturesDamagedError):
         message = "the gallery's local features are damaged; the log of the service says whose, and what mends them"
         return Problem(500, "features", message)
     if isinstance(error, GalleryError):

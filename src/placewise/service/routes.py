@@ -36,6 +36,7 @@ _LABELS = ("name", "place", "lat", "lon", "heading")
 _MAX_ID = 2**63 - 1
 _MOST_VERIFIED = 200  # of one request: a second of one core
 
+Hits = Annotated[int | None, Field(ge=0, le=50)]
 Number = Annotated[int, Path(ge=1, le=_MAX_ID, description="A photo's id.")]
 
 api = APIRouter(prefix="/v1")
@@ -52,11 +53,8 @@ class LocateQuery(_Strict):
     """What is asked of a photo."""
 
     k: int = Field(5, ge=1, le=100, description="How many hits.")
-    verify: int | None = Field(
-        None,
-        ge=0,
-        le=50,
-        description="Of how many of the best hits geometry is verified; as the gallery ranks if left out.",
+    verify: Hits = Field(
+        None, description="Of how many of the best hits geometry is verified; as the gallery ranks if left out."
     )
     place: list[str] = Field([], max_length=100, description="Only photos of these places may be hits.")
     sequence: list[str] = Field([], max_length=100, description="Only photos of these sequences may be hits.")
@@ -73,6 +71,16 @@ class LocateQuery(_Strict):
         box = None if self.box is None else _box(self.box)
         among = Filter(tuple(self.place), box, tuple(self.sequence))
         return Question(self.k, None if among == Filter() else among, self.verify)
+
+
+class MatchQuery(_Strict):
+    """As which hit a photo is matched."""
+
+    verify: Hits = Field(
+        None,
+        description="Accepted as one of so many hits that are verified: the more, the more it has to show. As the "
+        "gallery ranks if left out; 0 or 1 for the pair alone.",
+    )
 
 
 class PageQuery(_Strict):
@@ -206,13 +214,15 @@ def thumbnail(request: Request, service: Service, _: Reader, number: Number) -> 
     responses=described(400, 404, 408, 409, 413, 415, 422, 500, 503),
     openapi_extra=_form(),
 )
-async def match(request: Request, service: Service, _: Reader, number: Number) -> MatchDocument:
+async def match(
+    request: Request, service: Service, _: Reader, number: Number, query: Annotated[MatchQuery, Query()]
+) -> MatchDocument:
     """Whether geometry says that both show the same, and the points that it says it by."""
     service.photos.check(1)
     async with read_body(request, service.settings, service.memory) as body:
         data = _one(body)
         with service.photos.holding(1):
-            matched = await service.match(number, data)
+            matched = await service.match(number, data, query.verify)
     if matched is None:
         raise _unknown(number)
     return MatchDocument.of(matched)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from placewise.calibrating import read_calibration
 from placewise.evaluation import calibration_json
 from placewise.features import KIND
 from placewise.housekeeping import gallery_info
@@ -20,7 +19,7 @@ def shown_gallery(service: State, caller: Caller) -> GalleryDocument:
     """The gallery as a caller may see it."""
     file, settings = service.desk.file, service.settings
     info = cast("dict[str, Any]", gallery_info(file))
-    calibration = read_calibration(file)
+    calibration = service.desk.calibration
     return GalleryDocument(
         name=file.path.name,
         photos=info["photos"],

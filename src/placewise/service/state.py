@@ -96,14 +96,14 @@ class State:
                 reply = await self.decode(partial(self.desk.answer, query, reply.embedding), beside)
             return query, reply
 
-    async def match(self, number: int, data: bytes) -> Match | None:
+    async def match(self, number: int, data: bytes, hits: int | None) -> Match | None:
         """What geometry says of a photo and one of the gallery's; see `Desk.match`.
 
         Raises:
             Problem: 503, if that takes too long.
         """
         async with self._in_time():
-            return await self.decode(partial(self.desk.match, number), data)
+            return await self.decode(partial(self.desk.match, number, hits=hits), data)
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncGenerator[None]:

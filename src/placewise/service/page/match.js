@@ -79,7 +79,8 @@ function wordsOf(match) {
 
 function wordsOfProblem(problem) {
   if (problem.kind === "features") {
-    return ["The points cannot be compared: this gallery keeps no local features.", "“placewise index … --features” keeps them."];
+    const of = visit.gallery?.features === 0 ? "" : " of this photo";
+    return [`The points cannot be compared: this gallery keeps no local features${of}.`, "“placewise index … --features” keeps them."];
   }
   if (problem.status === 404) return ["The points cannot be compared: the photo is no longer in the gallery.", ""];
   const [title, text] = said(problem);
