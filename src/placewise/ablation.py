@@ -143,14 +143,13 @@ class _Table:
         if key not in self._same:
             self._same[key] = self._bench.run(way)
         scores, row = self._same[key]
-        others = tuple(note for note in row.notes if not note.startswith("step "))
         return scores, dataclasses.replace(
             row,
             name=way.name,
             kind=way.kind,
             ranking=str(way.stack),
             against=way.against,
-            notes=(*taken.notes, *others),
+            notes=(*taken.notes, *row.notes),
         )
 
     def gains(self, first: str, second: str) -> Gains:

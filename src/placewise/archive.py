@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from placewise.calibrating import LEAST_COHORT, read_calibration, staleness
+from placewise.calibrating import has_cohort, read_calibration, staleness
 from placewise.core import Photo, Position
 from placewise.errors import CalibrationError, GalleryError, OptionError
 from placewise.files import check_output, write_atomically
@@ -109,9 +109,9 @@ def _travelling(gallery: GalleryFile) -> Calibration | None:
         if calibration is None:
             return None
         ids, fresh = gallery.ids(), not staleness(gallery, calibration)
-        there = np.flatnonzero(np.isin(ids, calibration.cohort))
-        if calibration.cohort and len(there) < LEAST_COHORT:
+        if not has_cohort(calibration, ids):
             return None
+        there = np.flatnonzero(np.isin(ids, calibration.cohort))
         return replace(calibration, cohort=tuple(there.tolist()), revision=calibration.revision if fresh else "")
     return None
 

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 _AT_HAND = 1024
 """Photos whose local features are kept decoded, 100 KB each."""
 
-LEAST_COHORT = 2
+_LEAST_COHORT = 2
 """With fewer photos of other places there is no contrast."""
 
 
@@ -249,15 +249,9 @@ def _kept(gallery: GalleryFile, calibration: Calibration, stack: Stack) -> Calib
     return calibration
 
 
-def drop_calibration(gallery: GalleryFile) -> None:
-    """Let a gallery be as one that was never calibrated."""
-    with gallery.store.transaction():
-        gallery.store.execute("DELETE FROM meta WHERE key = 'calibration'")
-
-
 def has_cohort(calibration: Calibration, ids: NDArray[np.int64]) -> bool:
     """Whether enough of the photos that a calibration rests on are among these."""
-    return not calibration.cohort or int(np.isin(calibration.cohort, ids).sum()) >= LEAST_COHORT
+    return not calibration.cohort or int(np.isin(calibration.cohort, ids).sum()) >= _LEAST_COHORT
 
 
 def is_of(calibration: Calibration, stack: Stack) -> bool:

@@ -610,10 +610,12 @@ class GalleryFile:
         """Keep how hits are ranked, a stack as JSON, None for by plain similarity; see `keep`."""
         self.keep(ranking=Ranking(stack, preset))
 
-    def put_calibration(self, text: str) -> None:
-        """Keep how the gallery tells KNOWN from UNKNOWN, replacing what was kept before."""
+    def put_calibration(self, text: str | None) -> None:
+        """Keep how the gallery tells KNOWN from UNKNOWN, replacing what was kept before; None for not at all."""
         with self.store.transaction():
-            self.store.execute("INSERT OR REPLACE INTO meta VALUES ('calibration', ?)", (text,))
+            self.store.execute("DELETE FROM meta WHERE key = 'calibration'")
+            if text is not None:
+                self.store.execute("INSERT INTO meta VALUES ('calibration', ?)", (text,))
 
     def new_revision(self, changed: int) -> None:
         """Mark that so many embeddings were added or removed, in the transaction that did it."""

@@ -148,7 +148,7 @@ class Bench:
         return Row(way.name, way.kind, sight, str(way.stack), {}, way.against, {}, *nothing, (), left_out)
 
     def run(self, way: Way) -> tuple[Scores, Row]:
-        """Rank and score; the row has no gains yet."""
+        """Rank and score; the row has no gains yet, and notes no steps that are left out, see `usable`."""
         embedder = self.embedder(way.look)
         gallery, queries = self._embedded(embedder)
         step = way.stack.step(Verify)
@@ -164,7 +164,7 @@ class Bench:
             metrics={name: float(values.get(name, math.nan)) for name in METRICS},
             ms_per_query=self._milliseconds(way.stack, embedder, gallery, queries),
             bytes_per_photo=4.0 * held.learned.matrix.shape[1] + (_mean_bytes(verified.gallery) if step else 0),
-            notes=(*held.notes, *filter(None, (uncalibrated,))),
+            notes=tuple(filter(None, (uncalibrated,))),
         )
 
     def _embedded(self, embedder: Embedder) -> tuple[Embedded, Embedded]:

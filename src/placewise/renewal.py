@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from placewise.calibrating import (
     calibrate_gallery,
-    drop_calibration,
     has_cohort,
     how_again,
     is_of,
@@ -66,7 +65,7 @@ def renew_calibration(gallery: GalleryFile, *, on_progress: Callable[[int, int],
     )
     if calibration is None:
         if lasting is None and gallery.calibration is not None:
-            drop_calibration(gallery)
+            gallery.put_calibration(None)
         return Renewed(still, f"{why}; {'the earlier calibration goes on to decide' if still else FALLBACK}")
     says = f"calibrated for a false-accept rate of {percent(calibration.false_accept_rate)}: {calibration.promise}"
     return Renewed(calibration, says + _in_the_stead_of(before), done=True)
